@@ -1,0 +1,31 @@
+"""Configuration: environment variables -> one frozen settings value, with what is wrong as warnings (SPEC 2).
+
+Nothing here outlives the call of `load`; the settings live as long as the process.
+
+values       text <-> durations, sizes, counts, booleans, levels, lists (pure)
+addresses    text <-> listen addresses, networks, origin patterns (pure)
+variables    the machinery: a settings class whose attributes say how each is read, shown and documented
+fields       the kinds of variable: `duration("5s", …)`, `secret(…)`, `redis_url(…)`
+settings     what statusd and preflightd share; each daemon's own class derives from it
+
+This package imports nothing of `common` but two leaves: `common.secret` and `common.redis.url`.
+"""
+
+from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
+from common.config.settings import HANGUP_REASONS, Settings
+from common.config.variables import ConfigError, Configuration, Loaded, Row, describe, load, rows
+
+__all__ = [
+    "HANGUP_REASONS",
+    "ConfigError",
+    "Configuration",
+    "IPNetwork",
+    "ListenAddress",
+    "Loaded",
+    "Row",
+    "Settings",
+    "UnixAddress",
+    "describe",
+    "load",
+    "rows",
+]

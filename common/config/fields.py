@@ -1,0 +1,245 @@
+"""The kinds of variable: each function makes one attribute of a settings class (see `variables`).
+
+`duration("5s", "…")` and its like are one variable, one parser. The Redis URL, the secrets and the origins have rules
+of their own about where a value comes from and what a bad one means.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from common.config.addresses import (
+    NO_ORIGIN,
+    format_networks,
+    parse_admin_address,
+    parse_host,
+    parse_listen_address,
+    parse_networks,
+    parse_origin_pattern,
+)
+from common.config.values import (
+    format_bool,
+    format_choices,
+    format_duration,
+    format_size,
+    parse_bool,
+    parse_choices,
+    parse_count,
+    parse_duration,
+    parse_level,
+    parse_positive_duration,
+    parse_size,
+    split_list,
+)
+from common.config.variables import ConfigError, Environment, Row, Variable, bad_value, quoted, variable
+from common.redis.url import RedisURL, parse_redis_url
+from common.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
+
+T = TypeVar("T")
+
+LARGEST_COUNT: Final = 1_000_000_000
+_INJECTED_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*", re.IGNORECASE)
+"""REDIS_PORT as Kubernetes sets it where a Service is called `redis`: no port, and no mistake of the operator's."""
+
+
+def duration(default: str, doc: str, *, zero: bool = False) -> float:
+    """Seconds; more than zero unless `zero` is accepted."""
+    return _plain(default, doc, parse_duration if zero else parse_positive_duration, format_duration)
+
+
+def size(default: str, doc: str) -> int:
+    """Bytes, more than zero."""
+    return _plain(default, doc, parse_size, format_size)
+
+
+def count(default: str, doc: str, *, minimum: int = 0, maximum: int = LARGEST_COUNT) -> int:
+    """A whole number."""
+    return _plain(default, doc, partial(parse_count, minimum=minimum, maximum=maximum), str)
+
+
+def boolean(default: str, doc: str) -> bool:
+    """True or false."""
+    return _plain(default, doc, parse_bool, format_bool)
+
+
+def level(default: str, doc: str) -> str:
+    """A log level."""
+    return _plain(default, doc, parse_level, str)
+
+
+def choices(default: str, doc: str, words: tuple[str, ...]) -> frozenset[str]:
+    """Some of `words`."""
+    return _plain(default, doc, partial(parse_choices, choices=words), partial(format_choices, choices=words))
+
+
+def listen_address(default: str, doc: str) -> ListenAddress:
+    """Where a daemon listens."""
+    return _plain(default, doc, parse_listen_address, str)
+
+
+def admin_address(doc: str) -> ListenAddress | UnixAddress | None:
+    """Where the operator's listener is, if anywhere."""
+    return _plain("", doc, parse_admin_address, lambda address: str(address or ""))
+
+
+def networks(default: str, doc: str) -> tuple[IPNetwork, ...]:
+    """A list of networks."""
+    return _plain(default, doc, parse_networks, format_networks)
+
+
+def origins(doc: str) -> tuple[str, ...]:
+    """Origin patterns. Empty only when the variable is unset: a typo never switches the check off."""
+    return variable(_Origins(default="", doc=doc))
+
+
+def redis_url(default: str, doc: str) -> RedisURL:
+    """The Redis URL: the prefixed variable, REDIS_URL, REDIS_HOST and REDIS_PORT, `default`, whichever is set first.
+
+    A URL without a database number gets that of `default`.
+    """
+    return variable(_RedisURL(default=default, doc=doc))
+
+
+def secret(doc: str, *, unprefixed: bool = False) -> Secret | None:
+    """A secret: `…_FILE`, else the variable itself, else (if `unprefixed`) the same two without the daemon's prefix."""
+    return variable(_Secret(default="", doc=doc, unprefixed=unprefixed))
+
+
+@attrs.frozen(kw_only=True)
+class _Plain(Variable[T]):
+    """One variable, one parser; a bad value warns and gives way to the default."""
+
+    parse: Callable[[str], T]
+    format: Callable[[T], str]
+
+    def default_value(self) -> T:
+        return self.parse(self.default)
+
+    def read(self, environment: Environment, attribute: str) -> T:
+        name = environment.name(attribute)
+        text = environment.get(name)
+        if text is not None:
+            try:
+                return self.parse(text)
+            except ValueError as reason:
+                environment.warn(bad_value(name, text, reason, f"the default, {self.default or 'none'}"))
+        return self.default_value()
+
+    def show(self, value: T) -> str:
+        return self.format(value)
+
+
+def _plain(default: str, doc: str, parse: Callable[[str], T], show: Callable[[T], str]) -> T:
+    return variable(_Plain(default=default, doc=doc, parse=parse, format=show))
+
+
+class _Origins(Variable[tuple[str, ...]]):
+    def default_value(self) -> tuple[str, ...]:
+        return ()
+
+    def read(self, environment: Environment, attribute: str) -> tuple[str, ...]:
+        name = environment.name(attribute)
+        text = environment.get(name)
+        if text is None:
+            return ()
+        patterns: list[str] = []
+        for item in split_list(text):
+            try:
+                patterns.append(parse_origin_pattern(item))
+            except ValueError as reason:
+                environment.warn(f"{name}: {quoted(item)} is {reason}; this pattern is left out")
+        if not patterns:
+            environment.warn(
+                f"{name}={quoted(text)} has no usable pattern; only pages of the daemon's own host may connect"
+            )
+        return tuple(patterns) or (NO_ORIGIN,)
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
+class _RedisURL(Variable[RedisURL]):
+    def default_value(self) -> RedisURL:
+        return parse_redis_url(self.default, 0)
+
+    def read(self, environment: Environment, attribute: str) -> RedisURL:
+        default = self.default_value()
+        for name in (environment.name(attribute), "REDIS_URL"):
+            text = environment.get(name)
+            if text is not None:
+                return self._parse(environment, name, text, default.db)
+        return attrs.evolve(default, host=self._host(environment, default), port=self._port(environment, default))
+
+    def show(self, value: RedisURL) -> str:
+        return value.masked()
+
+    def _parse(self, environment: Environment, name: str, text: str, default_db: int) -> RedisURL:
+        try:
+            url = parse_redis_url(text, default_db)
+        except ValueError as reason:
+            raise ConfigError(f"{name} is not a usable Redis URL: {reason}") from None
+        if url.ignored:
+            environment.warn(f"{name}: options that have no effect here: {', '.join(map(_option, url.ignored))}")
+        return url
+
+    def _host(self, environment: Environment, default: RedisURL) -> str:
+        text = environment.get("REDIS_HOST")
+        if text is not None:
+            try:
+                return parse_host(text)
+            except ValueError as reason:
+                environment.warn(bad_value("REDIS_HOST", text, reason, f"the default, {default.host}"))
+        return default.host
+
+    def _port(self, environment: Environment, default: RedisURL) -> int:
+        text = environment.get("REDIS_PORT")
+        if text is not None and not _INJECTED_PORT.fullmatch(text):
+            try:
+                return parse_count(text, minimum=1, maximum=65535)
+            except ValueError as reason:
+                environment.warn(bad_value("REDIS_PORT", text, reason, f"the default, {default.port}"))
+        return default.port
+
+
+@attrs.frozen(kw_only=True)
+class _Secret(Variable[Secret | None]):
+    unprefixed: bool
+
+    def default_value(self) -> None:
+        return None
+
+    def read(self, environment: Environment, attribute: str) -> Secret | None:
+        names = [environment.name(attribute)]
+        if self.unprefixed:
+            names.append(attribute.upper())
+        for name in names:
+            path, text = environment.get(f"{name}_FILE"), environment.get(name)
+            if path is not None and text is not None:
+                environment.warn(f"{name} and {name}_FILE are both set; the file is used")
+            if path is not None:
+                return Secret.file(path, f"{name}_FILE")
+            if text is not None:
+                return Secret.literal(text, name)
+        return None
+
+    def show(self, value: Secret | None) -> str:
+        return "" if value is None else value.describe()
+
+    def rows(self, variable: str) -> tuple[Row, ...]:
+        return (
+            Row(f"{variable}_FILE", "", f"a file that holds {variable}; it wins over the variable"),
+            Row(variable, "", self.doc),
+        )
+
+
+def _option(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else repr(name)

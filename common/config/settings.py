@@ -1,0 +1,139 @@
+"""What statusd and preflightd can be told, each variable in one line (SPEC 2), and the rules between them."""
+
+# ruff: noqa: RUF009 - each call makes an attribute's description for attrs; no instance shares a mutable default
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from common.config import fields
+from common.config.addresses import ListenAddress
+from common.config.values import format_duration
+from common.config.variables import ConfigError, Configuration
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from common.config.addresses import IPNetwork, UnixAddress
+    from common.config.variables import Environment
+    from common.redis.url import RedisURL
+    from common.secret import Secret
+
+HANGUP_REASONS: Final = ("drain", "pong_timeout", "redis_unavailable", "refused_by_redis", "internal_error")
+"""The ends at which a hangup frame may be sent."""
+
+LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
+REDIS_URL_DOC: Final = (
+    "redis://, rediss:// (TLS) or unix://; when unset REDIS_URL, then REDIS_HOST and REDIS_PORT; "
+    "without a database number the daemon's own"
+)
+REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"
+
+S = TypeVar("S", bound="Settings")
+
+SHORTEST_PONG_TIMEOUT: Final = 60.0
+"""Seconds: browsers let the timers of a page in the background run once a minute."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings(Configuration):
+    """The settings of a daemon that serves WebSockets. Durations are seconds, sizes bytes.
+
+    A daemon's own class gives `prefix`, and its own `listen_addr`, `redis_url` and `redis_request_timeout`.
+    """
+
+    listen_addr: ListenAddress = fields.listen_address(":9000", LISTEN_ADDR_DOC)
+    redis_url: RedisURL = fields.redis_url("redis://localhost:6379/0", REDIS_URL_DOC)
+    redis_password: Secret | None = fields.secret(
+        "the Redis password, where the URL has none; when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
+        unprefixed=True,
+    )
+    ping_interval: float = fields.duration("5s", "how often every client is pinged")
+    pong_timeout: float = fields.duration("65s", "a client that is silent for this long is disconnected")
+    write_timeout: float = fields.duration("2s", "a client that takes nothing for this long is disconnected")
+    max_backlog: int = fields.size("1MB", "bytes that may be queued for one client")
+    max_payload: int = fields.size("8MB", "the largest message that is forwarded")
+    max_message_size: int = fields.size("64KB", "the largest message accepted from a client")
+    max_connections: int = fields.count("0", "open sockets, shared out over the workers; 0 is no limit")
+    max_connections_per_address: int = fields.count("0", "open sockets of one client address; 0 is no limit")
+    trusted_proxies: tuple[IPNetwork, ...] = fields.networks(
+        "127.0.0.0/8,::1", "networks whose X-Forwarded-For is believed, or `none`"
+    )
+    handshake_timeout: float = fields.duration("10s", "bounds the whole HTTP request head")
+    redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
+    redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
+    redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
+    redis_max_retries: int = fields.count("5", "failed attempts in one outage before clients are told; 0 is no limit")
+    allowed_origins: tuple[str, ...] = fields.origins(
+        "comma-separated patterns such as *.example.gov, which pages may connect; empty: all"
+    )
+    metrics_enabled: bool = fields.boolean("false", "serve /metrics")
+    log_level: str = fields.level("info", "debug, info, warn or error")
+    drain_timeout: float = fields.duration("15s", "how long the end of the process waits for its clients", zero=True)
+    drain_spread: float = fields.duration("0s", "spreads the hang-ups over this time, DRAIN_TIMEOUT at most", zero=True)
+    hangup: frozenset[str] = fields.choices(
+        "all", f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}", HANGUP_REASONS
+    )
+    admin_listen_addr: ListenAddress | UnixAddress | None = fields.admin_address(
+        "the operator's listener, host:port or unix:/path; empty: off; beyond loopback it needs ADMIN_TOKEN"
+    )
+    admin_token: Secret | None = fields.secret("the token that the operator's listener asks for")
+    workers: int = fields.count("1", "processes that share the port", minimum=1, maximum=1024)
+
+    def adjusted(self, environment: Environment) -> Self:
+        """Refuse an unguarded admin listener, warn of timeouts that end healthy clients, put ranges in order."""
+        _check_admin(self, environment)
+        _check_heartbeat(self, environment)
+        settings = _with_one_password(self, environment)
+        settings = _with_ordered_retries(settings, environment)
+        return _with_drain_in_time(settings, environment)
+
+
+def _check_admin(settings: Settings, environment: Environment) -> None:
+    address = settings.admin_listen_addr
+    if isinstance(address, ListenAddress) and not address.is_loopback and settings.admin_token is None:
+        name, token = environment.name("admin_listen_addr"), environment.name("admin_token")
+        raise ConfigError(f"{name}={address} can be reached from other machines: set {token} or {token}_FILE")
+
+
+def _check_heartbeat(settings: Settings, environment: Environment) -> None:
+    pong = _named(environment, "pong_timeout", settings.pong_timeout)
+    ping = _named(environment, "ping_interval", settings.ping_interval)
+    if settings.pong_timeout < SHORTEST_PONG_TIMEOUT:
+        environment.warn(f"{pong} is below 1m: browsers wake background pages only once a minute")
+    if settings.pong_timeout < 2 * settings.ping_interval:
+        environment.warn(f"{pong} is below two intervals of {ping}: one lost ping ends a healthy client")
+
+
+def _with_one_password(settings: S, environment: Environment) -> S:
+    secret = settings.redis_password
+    if secret is None or settings.redis_url.password is None:
+        return settings
+    # One that is meant for every service of the host need not concern this one.
+    if secret.variable.startswith(environment.prefix):
+        environment.warn(f"{secret.variable} is not used: the Redis URL has a password")
+    return attrs.evolve(settings, redis_password=None)
+
+
+def _with_ordered_retries(settings: S, environment: Environment) -> S:
+    base, longest = settings.redis_retry_base, settings.redis_retry_max
+    if longest >= base:
+        return settings
+    names = _named(environment, "redis_retry_max", longest), _named(environment, "redis_retry_base", base)
+    environment.warn(f"{names[0]} is below {names[1]}; using {format_duration(base)}")
+    return attrs.evolve(settings, redis_retry_max=base)
+
+
+def _with_drain_in_time(settings: S, environment: Environment) -> S:
+    spread, timeout = settings.drain_spread, settings.drain_timeout
+    if spread <= timeout:
+        return settings
+    names = _named(environment, "drain_spread", spread), _named(environment, "drain_timeout", timeout)
+    environment.warn(f"{names[0]} is above {names[1]}; using {format_duration(timeout)}")
+    return attrs.evolve(settings, drain_spread=timeout)
+
+
+def _named(environment: Environment, attribute: str, seconds: float) -> str:
+    return f"{environment.name(attribute)}={format_duration(seconds)}"

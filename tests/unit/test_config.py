@@ -1,0 +1,379 @@
+"""The variables of statusd, each good and bad value of each, and the rules between them."""
+
+from __future__ import annotations
+
+import traceback
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from common.config import (
+    HANGUP_REASONS,
+    ConfigError,
+    ListenAddress,
+    Loaded,
+    Settings,
+    UnixAddress,
+    describe,
+    load,
+    rows,
+)
+from common.config.addresses import NO_ORIGIN
+from common.redis.url import RedisURL
+from common.secret import Secret
+from common.web import disconnect
+from statusd.settings import StatusSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TWO_PROXIES = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+def load_status(**variables: str) -> Loaded[StatusSettings]:
+    """What `STATUS_<name>=<value>` gives; plain names go through `load`."""
+    return load(StatusSettings, {f"STATUS_{name}": value for name, value in variables.items()})
+
+
+# Variable, default as documented, default as a value, good (text, value, as shown), bad texts.
+PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
+    (
+        "LISTEN_ADDR",
+        ":9002",
+        ListenAddress(None, 9002),
+        ("[::1]:0", ListenAddress("::1", 0), "[::1]:0"),
+        ["9002", ":70000", "nonsense", "::1:9002"],
+    ),
+    ("PING_INTERVAL", "5s", 5.0, ("30s", 30.0, "30s"), ["5", "0", "0s", "-5s", "inf", "soon", "5 s"]),
+    ("PONG_TIMEOUT", "65s", 65.0, ("90s", 90.0, "1m30s"), ["65", "0s", "-1m"]),
+    ("WRITE_TIMEOUT", "2s", 2.0, ("1500ms", 1.5, "1.5s"), ["2", "0s", "x"]),
+    ("MAX_BACKLOG", "1MB", 1 << 20, ("64 kb", 65536, "64KB"), ["0", "-1", "1GB", "1.5MB", "lots"]),
+    ("MAX_PAYLOAD", "8MB", 8 << 20, ("1000", 1000, "1000"), ["0", "8M", "x"]),
+    ("MAX_MESSAGE_SIZE", "64KB", 65536, ("1MB", 1 << 20, "1MB"), ["0B", "64KiB", "x"]),
+    ("MAX_CONNECTIONS", "0", 0, ("1000", 1000, "1000"), ["-1", "1.5", "1k", "٣"]),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, ("20", 20, "20"), ["-1", "many"]),
+    (
+        "TRUSTED_PROXIES",
+        "127.0.0.0/8,::1",
+        TWO_PROXIES,
+        ("10.0.0.0/8, fd00::1", (ip_network("10.0.0.0/8"), ip_network("fd00::1/128")), "10.0.0.0/8,fd00::1"),
+        ["proxy", "10.0.0.0/33", ",", "10.0.0.0/8,proxy"],
+    ),
+    ("HANDSHAKE_TIMEOUT", "10s", 10.0, ("1m", 60.0, "1m"), ["10", "0"]),
+    ("REDIS_REQUEST_TIMEOUT", "1s", 1.0, ("250ms", 0.25, "250ms"), ["1", "0s"]),
+    ("REDIS_RETRY_BASE", "1s", 1.0, ("100ms", 0.1, "100ms"), ["1", "0s"]),
+    ("REDIS_RETRY_MAX", "30s", 30.0, ("2h", 7200.0, "2h"), ["30", "0s"]),
+    ("REDIS_MAX_RETRIES", "5", 5, ("0", 0, "0"), ["-1", "five", "5.0"]),
+    ("METRICS_ENABLED", "false", False, ("On", True, "true"), ["maybe", "2", "y"]),
+    ("LOG_LEVEL", "info", "info", ("WARNING", "warn", "warn"), ["trace", "0", "critical"]),
+    ("DRAIN_TIMEOUT", "15s", 15.0, ("0", 0.0, "0s"), ["15", "-1s"]),
+    ("DRAIN_SPREAD", "0s", 0.0, ("10s", 10.0, "10s"), ["10", "-1s"]),
+    (
+        "HANGUP",
+        "all",
+        frozenset(HANGUP_REASONS),
+        ("Pong_Timeout, drain", frozenset({"drain", "pong_timeout"}), "drain,pong_timeout"),
+        ["some", "drain,slow_consumer", "all,drain", ","],
+    ),
+    (
+        "ADMIN_LISTEN_ADDR",
+        "",
+        None,
+        ("unix:/run/admin.sock", UnixAddress("/run/admin.sock"), "unix:/run/admin.sock"),
+        ["unix:admin.sock", "9102", ":x"],
+    ),
+    ("WORKERS", "1", 1, ("4", 4, "4"), ["0", "-1", "1025", "auto"]),
+]
+NAMES = [row[0] for row in PLAIN]
+ELSEWHERE = ["REDIS_URL", "REDIS_PASSWORD_FILE", "REDIS_PASSWORD", "ALLOWED_ORIGINS", "ADMIN_TOKEN_FILE", "ADMIN_TOKEN"]
+
+
+def test_every_variable_is_documented_and_tested() -> None:
+    documented = [row.variable for row in rows(StatusSettings)]
+    assert sorted(documented) == sorted(f"STATUS_{name}" for name in [*NAMES, *ELSEWHERE])
+    assert all(row.doc and "\n" not in row.doc for row in rows(StatusSettings))
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=NAMES)
+def test_an_unset_variable_has_its_default(case: tuple[str, str, object, object, object]) -> None:
+    name, text, default = case[:3]
+    loaded = load_status()
+    assert loaded.warnings == ()
+    assert getattr(loaded.settings, name.lower()) == default
+    assert next(row.default for row in rows(StatusSettings) if row.variable == f"STATUS_{name}") == text
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=NAMES)
+def test_a_good_value_is_used_and_shown(
+    case: tuple[str, str, object, tuple[str, object, str], list[str]],
+) -> None:
+    name, _, _, (text, value, shown), _ = case
+    loaded = load_status(**{name: f" {text} "})
+    assert loaded.warnings == ()
+    before, after = (attrs.asdict(settings, recurse=False) for settings in (StatusSettings(), loaded.settings))
+    assert after == before | {name.lower(): value}
+    assert describe(loaded.settings)[f"STATUS_{name}"] == shown
+
+
+@pytest.mark.parametrize(("name", "default", "bad"), [(c[0], c[1], bad) for c in PLAIN for bad in c[4]])
+def test_a_bad_value_warns_and_gives_way_to_the_default(name: str, default: str, bad: str) -> None:
+    loaded = load_status(**{name: bad})
+    assert loaded.settings == StatusSettings()
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"STATUS_{name}={bad!r} is n")
+    assert warning.endswith(f"; using the default, {default or 'none'}")
+
+
+@pytest.mark.parametrize("name", [*NAMES, *ELSEWHERE])
+def test_a_blank_value_is_unset(name: str) -> None:
+    for blank in ("", "  \t"):
+        assert load_status(**{name: blank}) == Loaded(StatusSettings(), ())
+
+
+def test_defaults_shown() -> None:
+    shown = describe(StatusSettings())
+    assert shown["STATUS_REDIS_URL"] == "redis://localhost:6379/2"
+    assert shown["STATUS_PONG_TIMEOUT"] == "1m5s"
+    assert shown["STATUS_MAX_PAYLOAD"] == "8MB"
+    assert [name for name, value in shown.items() if not value] == [
+        "STATUS_REDIS_PASSWORD",
+        "STATUS_ALLOWED_ORIGINS",
+        "STATUS_ADMIN_LISTEN_ADDR",
+        "STATUS_ADMIN_TOKEN",
+    ]
+
+
+# --- Redis: where it is
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, RedisURL(db=2)),
+        ({"STATUS_REDIS_URL": "redis://a/5", "REDIS_URL": "redis://b", "REDIS_HOST": "c"}, RedisURL(host="a", db=5)),
+        ({"STATUS_REDIS_URL": "redis://a"}, RedisURL(host="a", db=2)),
+        ({"STATUS_REDIS_URL": " ", "REDIS_URL": "redis://b/", "REDIS_HOST": "c"}, RedisURL(host="b", db=2)),
+        ({"REDIS_URL": "redis://b/0"}, RedisURL(host="b", db=0)),
+        ({"REDIS_HOST": "c", "REDIS_PORT": "6380"}, RedisURL(host="c", port=6380, db=2)),
+        ({"REDIS_HOST": "::1"}, RedisURL(host="::1", db=2)),
+        ({"REDIS_PORT": "6380"}, RedisURL(port=6380, db=2)),
+        ({"REDIS_PORT": "tcp://10.0.0.5:6379"}, RedisURL(db=2)),
+        ({"REDIS_HOST": "c", "REDIS_PORT": "tcp://10.0.0.5:6379"}, RedisURL(host="c", db=2)),
+        ({"REDIS_URL": "redis://b/0", "REDIS_HOST": "?", "REDIS_PORT": "x"}, RedisURL(host="b", db=0)),
+        ({"STATUS_REDIS_URL": "unix:///run/r"}, RedisURL(scheme="unix", path="/run/r", db=2)),
+    ],
+)
+def test_the_first_source_of_the_redis_url_wins(environ: dict[str, str], url: RedisURL) -> None:
+    loaded = load(StatusSettings, environ)
+    assert loaded.settings.redis_url == url
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable", "default"),
+    [
+        ({"REDIS_HOST": "h:6380"}, "REDIS_HOST='h:6380'", "localhost"),
+        ({"REDIS_HOST": "redis://:hunter2@h"}, "REDIS_HOST='redis://***'", "localhost"),
+        ({"REDIS_PORT": "x"}, "REDIS_PORT='x'", "6379"),
+        ({"REDIS_PORT": "0"}, "REDIS_PORT='0'", "6379"),
+        ({"REDIS_PORT": "65536"}, "REDIS_PORT='65536'", "6379"),
+    ],
+)
+def test_a_bad_host_or_port_warns(environ: dict[str, str], variable: str, default: str) -> None:
+    loaded = load(StatusSettings, environ)
+    assert loaded.settings == StatusSettings()
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"{variable} is not ")
+    assert warning.endswith(f"; using the default, {default}")
+
+
+@pytest.mark.parametrize("variable", ["STATUS_REDIS_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    "url", ["redis://:hunter2@h/two", "redis://:hunter2@h:x", "localhost:6379", "redis://:hunter2", "redis://h/1/2"]
+)
+def test_a_redis_url_that_cannot_be_parsed_is_fatal(variable: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable} is not a usable Redis URL: .+") as raised:
+        load(StatusSettings, {variable: url})
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+    assert "\n" not in str(raised.value)
+
+
+def test_url_options_without_effect_are_named() -> None:
+    loaded = load_status(REDIS_URL="redis://h/0?read_timeout=3s&a%0Ab=1")
+    assert loaded.warnings == (r"STATUS_REDIS_URL: options that have no effect here: read_timeout, 'a\nb'",)
+
+
+# --- Redis: the password
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text("from the file\n")
+    return path
+
+
+PASSWORD_SOURCES = ["STATUS_REDIS_PASSWORD_FILE", "STATUS_REDIS_PASSWORD", "REDIS_PASSWORD_FILE", "REDIS_PASSWORD"]
+
+
+@pytest.mark.parametrize("first", range(len(PASSWORD_SOURCES)))
+def test_the_first_source_of_the_password_wins(first: int, password_file: Path) -> None:
+    texts = {name: str(password_file) if name.endswith("_FILE") else f"text of {name}" for name in PASSWORD_SOURCES}
+    winner = PASSWORD_SOURCES[first]
+    secret = load(StatusSettings, {name: texts[name] for name in PASSWORD_SOURCES[first:]}).settings.redis_password
+    assert secret is not None
+    assert secret.variable == winner
+    assert secret.read() == ("from the file" if winner.endswith("_FILE") else texts[winner])
+
+
+@pytest.mark.parametrize("name", ["STATUS_REDIS_PASSWORD", "REDIS_PASSWORD"])
+def test_a_password_given_twice_warns_and_the_file_wins(name: str, password_file: Path) -> None:
+    loaded = load(StatusSettings, {name: "hunter2", f"{name}_FILE": str(password_file)})
+    assert loaded.settings.redis_password == Secret.file(password_file, f"{name}_FILE")
+    assert loaded.warnings == (f"{name} and {name}_FILE are both set; the file is used",)
+
+
+def test_a_prefixed_password_overrides_a_plain_one_without_a_word() -> None:
+    assert load(StatusSettings, {"STATUS_REDIS_PASSWORD": "a", "REDIS_PASSWORD": "b"}).warnings == ()
+
+
+@pytest.mark.parametrize("variable", ["STATUS_REDIS_PASSWORD_FILE", "REDIS_PASSWORD_FILE", "STATUS_ADMIN_TOKEN_FILE"])
+def test_a_bad_secret_file_is_fatal_and_says_which(variable: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for path, reason in ((empty, "is empty"), (tmp_path / "none", "can't be read: .+"), (tmp_path, "is not a .+ file")):
+        with pytest.raises(ConfigError, match=f"^{variable}: file {path} {reason}$"):
+            load(StatusSettings, {variable: str(path)})
+
+
+def test_a_password_in_the_url_comes_first() -> None:
+    loaded = load(StatusSettings, {"STATUS_REDIS_URL": "redis://:a@h", "STATUS_REDIS_PASSWORD_FILE": "/none"})
+    assert loaded.settings.redis_url.password == "a"
+    assert loaded.settings.redis_password is None
+    assert loaded.warnings == ("STATUS_REDIS_PASSWORD_FILE is not used: the Redis URL has a password",)
+    assert load(StatusSettings, {"REDIS_URL": "redis://:a@h", "REDIS_PASSWORD": "b"}).warnings == ()
+
+
+# --- Origins
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns", "warnings"),
+    [
+        ("a.gov", ("a.gov",), 0),
+        (" *.a.gov , https://b.gov:8443,", ("*.a.gov", "https://b.gov:8443"), 0),
+        ("*", ("*",), 0),
+        ("a.gov,https://b.gov/path", ("a.gov",), 1),
+        ("https://b.gov/path", (NO_ORIGIN,), 2),
+        ("a.gov b.gov", (NO_ORIGIN,), 2),
+        (",", (NO_ORIGIN,), 1),
+    ],
+)
+def test_a_bad_origin_pattern_never_opens_the_door(text: str, patterns: tuple[str, ...], warnings: int) -> None:
+    loaded = load_status(ALLOWED_ORIGINS=text)
+    assert loaded.settings.allowed_origins == patterns
+    assert len(loaded.warnings) == warnings
+    assert all(warning.startswith("STATUS_ALLOWED_ORIGINS") for warning in loaded.warnings)
+    assert describe(loaded.settings)["STATUS_ALLOWED_ORIGINS"] == ",".join(patterns)
+
+
+# --- The rules between variables
+
+
+@pytest.mark.parametrize(
+    ("ping", "pong", "words"),
+    [
+        ("5s", "60s", []),
+        ("30s", "60s", []),
+        ("5s", "59s", ["STATUS_PONG_TIMEOUT=59s is below 1m"]),
+        ("31s", "61s", ["STATUS_PONG_TIMEOUT=1m1s is below two intervals of STATUS_PING_INTERVAL=31s"]),
+        ("30s", "59s", ["is below 1m", "is below two intervals"]),
+    ],
+)
+def test_a_pong_timeout_that_ends_healthy_clients_warns(ping: str, pong: str, words: list[str]) -> None:
+    loaded = load_status(PING_INTERVAL=ping, PONG_TIMEOUT=pong)
+    assert len(loaded.warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, loaded.warnings, strict=True))
+    assert describe(loaded.settings)["STATUS_PING_INTERVAL"] == ping
+
+
+def test_a_retry_maximum_below_the_base_is_the_base() -> None:
+    loaded = load_status(REDIS_RETRY_BASE="5s", REDIS_RETRY_MAX="2s")
+    assert loaded.settings == StatusSettings(redis_retry_base=5.0, redis_retry_max=5.0)
+    assert loaded.warnings == ("STATUS_REDIS_RETRY_MAX=2s is below STATUS_REDIS_RETRY_BASE=5s; using 5s",)
+    assert load_status(REDIS_RETRY_BASE="5s", REDIS_RETRY_MAX="5s").warnings == ()
+
+
+def test_the_spread_is_cut_to_the_drain() -> None:
+    loaded = load_status(DRAIN_SPREAD="1m", DRAIN_TIMEOUT="10s")
+    assert loaded.settings == StatusSettings(drain_spread=10.0, drain_timeout=10.0)
+    assert loaded.warnings == ("STATUS_DRAIN_SPREAD=1m is above STATUS_DRAIN_TIMEOUT=10s; using 10s",)
+    assert load_status(DRAIN_SPREAD="15s").warnings == ()
+
+
+@pytest.mark.parametrize("address", [":9102", "0.0.0.0:9102", "[::]:9102", "10.0.0.1:9102", "status.example.gov:9102"])
+def test_an_admin_listener_beyond_loopback_needs_a_token(address: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_status(ADMIN_LISTEN_ADDR=address)
+    assert str(raised.value) == (
+        f"STATUS_ADMIN_LISTEN_ADDR={address} can be reached from other machines: "
+        "set STATUS_ADMIN_TOKEN or STATUS_ADMIN_TOKEN_FILE"
+    )
+    assert load_status(ADMIN_LISTEN_ADDR=address, ADMIN_TOKEN="t").warnings == ()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9102", "[::1]:9102", "localhost:9102", "unix:/run/admin.sock"])
+def test_an_admin_listener_of_this_machine_needs_no_token(address: str) -> None:
+    loaded = load_status(ADMIN_LISTEN_ADDR=address)
+    assert str(loaded.settings.admin_listen_addr) == address
+    assert loaded.warnings == ()
+
+
+def test_hangup_reasons_are_the_ends_that_have_a_hangup() -> None:
+    ends = [end for end in vars(disconnect).values() if isinstance(end, disconnect.Disconnect)]
+    assert set(HANGUP_REASONS) == {end.reason for end in ends if end.hangup}
+
+
+def test_an_unknown_variable_warns() -> None:
+    assert load_status(REDIS_PASWORD="hunter2").warnings == (
+        "STATUS_REDIS_PASWORD is not a known variable and is ignored; the nearest known name is STATUS_REDIS_PASSWORD",
+    )
+
+
+# --- Secrets stay secret
+
+
+def test_secrets_are_masked_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("hunter2-file")
+    environ = {
+        "STATUS_REDIS_URL": "rediss://user:hunter2-url@h/2?read_timeout=hunter2-option",
+        "STATUS_REDIS_PASSWORD": "hunter2-password",
+        "REDIS_PASSWORD": "hunter2-plain",
+        "STATUS_ADMIN_TOKEN_FILE": str(path),
+        "STATUS_ADMIN_TOKEN": "hunter2-token",
+        "STATUS_REDIS_PASWORD": "hunter2-typo",
+        "STATUS_LISTEN_ADDR": "redis://:hunter2-misplaced@h:1/0",
+        "STATUS_TRUSTED_PROXIES": "http://user:hunter2-misplaced@h",
+        "STATUS_ALLOWED_ORIGINS": "https://user:hunter2-misplaced@h",
+    }
+    loaded = load(StatusSettings, environ)
+    assert len(loaded.warnings) == 8
+    without_url = load(StatusSettings, {name: value for name, value in environ.items() if name != "STATUS_REDIS_URL"})
+    assert without_url.settings.redis_password is not None
+    for result in (loaded, without_url):
+        shown = f"{result!r} {result} {result.settings!r} {describe(result.settings)} {result.warnings}"
+        assert "hunter2" not in shown
+    assert describe(loaded.settings)["STATUS_REDIS_URL"] == "rediss://user:***@h:6379/2"
+    assert describe(without_url.settings)["STATUS_REDIS_PASSWORD"] == "set"
+
+
+def test_settings_are_frozen_values() -> None:
+    settings = StatusSettings()
+    for field in attrs.fields(StatusSettings):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(settings, field.name, None)
+    assert settings == StatusSettings()
+    assert isinstance(settings, Settings)
