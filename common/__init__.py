@@ -4,15 +4,20 @@ config/          environment -> frozen settings; durations, sizes, secrets; warn
 secret           a password or token, masked everywhere, its file read anew each time
 backoff          jittered delays as a pure function (injected rng)
 logs             one JSON object a line, written by a thread of its own
-metrics          counters, and how Prometheus reads them; disabled they cost nothing
+metrics          counters, and the families that they become; disabled they cost nothing
 redis/           bytes <-> values -> one live connection -> a link kept alive
 fanout           Topic and Hub: who listens to what
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
-daemon           a process from its start to drained
+exposition       collectors -> the text of a scrape, for one process or for several that answer as one
+fleet            what one process of a daemon wants to know of the others
+daemon           a service from its start to drained
+signals          how a process is told to end
+process          the process that an operator starts
+workers/         several processes that serve one port as one daemon
 check            `<daemon> check`: the effective configuration, and whether Redis can be reached
 cli              the command line that every daemon has
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
-watch, watch_*   the terminal client
+watch/           the terminal client
 
 Imports go one way: daemon -> web, fanout -> redis -> backoff, config. Nothing here imports a daemon.
 """

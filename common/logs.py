@@ -1,0 +1,174 @@
+"""Logs: one JSON object a line on standard output (SPEC 5).
+
+`open_logs` owns the writer thread for the life of the process. The event loop only appends a line to a bounded queue: a
+disk, a pipe or a terminal that stalls must not delay one message to one browser. What does not fit is counted and said
+as soon as there is room again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import select
+import sys
+import threading
+from collections import deque
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+    Logger = FilteringBoundLogger
+
+QUEUE_LIMIT: Final = 1 << 20
+"""Bytes of log lines that may wait for the disk; newer ones are dropped and counted."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that the end of the process waits for a stalled disk to take the last lines."""
+
+LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+_NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error"}
+
+
+class LineSink(Protocol):
+    """Where finished lines go. `write` must not block."""
+
+    def write(self, line: str) -> None:
+        """Take one line, without its newline."""
+
+
+class Writable(Protocol):
+    """An unbuffered binary file. `write` may block, and returns how many bytes it took."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Write some of `data`."""
+
+
+class ThreadedWriter:
+    """A sink whose thread does the blocking writes, in batches, in order."""
+
+    def __init__(self, out: Writable, *, limit: int = QUEUE_LIMIT) -> None:
+        self._out = out
+        self._limit = limit
+        self._lines: deque[bytes] = deque()
+        self._queued = 0
+        self._dropped = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Queue one line, or count it as dropped when `limit` bytes are waiting already."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        with self._changed:
+            if self._queued + len(data) > self._limit:
+                self._dropped += 1
+                return
+            self._lines.append(data)
+            self._queued += len(data)
+            self._changed.notify()
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Write what is queued, waiting `timeout` seconds at most."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and not self._closing:
+                    self._changed.wait()
+                if not self._lines:
+                    return
+                lines = list(self._lines)
+                self._lines.clear()
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                lines.append(_dropped_line(dropped))
+            try:
+                for piece in _pieces(lines):
+                    _write_all(self._out, piece)
+            except (OSError, ValueError):
+                # Standard output is gone (a closed pipe, a full disk): there is nowhere left to say so.
+                with self._changed:
+                    self._dropped += dropped
+            finally:
+                with self._changed:
+                    self._queued = sum(map(len, self._lines))
+
+
+@contextmanager
+def open_logs(level: str, component: str, out: Writable | None = None) -> Iterator[Logger]:
+    """Yield the process's logger; on exit the queued lines are written, within `CLOSE_TIMEOUT`.
+
+    `level` is one of `debug`, `info`, `warn`, `error`; `component` names the daemon; `out` is standard output unless
+    given.
+    """
+    # Unbuffered, and not sys.stdout: what could not be written must not be tried again when the interpreter ends.
+    writer = ThreadedWriter(io.FileIO(sys.stdout.fileno(), "wb", closefd=False) if out is None else out)
+    try:
+        yield make_logger(level, component, writer)
+    finally:
+        writer.close()
+
+
+def make_logger(level: str, component: str, sink: LineSink) -> Logger:
+    """A logger that renders each event to one JSON line and gives it to `sink`."""
+    logger: Logger = structlog.wrap_logger(
+        sink,
+        processors=[structlog.processors.ExceptionRenderer(), _render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        cache_logger_on_first_use=True,
+        component=component,
+    )
+    return logger.bind()
+
+
+def _render(sink: WrappedLogger, method: str, event: EventDict) -> str:
+    """The last processor: the fixed fields first, in the order that SPEC 5 gives them."""
+    line = {
+        "time": _timestamp(),
+        "level": _NAMES.get(method, method),
+        "msg": event.pop("event"),
+        "component": event.pop("component"),
+    }
+    if "exception" in event:
+        event["traceback"] = event.pop("exception")
+    line.update(event)
+    sink.write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str))
+    raise structlog.DropEvent
+
+
+def _pieces(lines: list[bytes]) -> Iterator[bytes]:
+    """The lines, joined to what a pipe takes in one piece: workers that share one don't cut each other's lines."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line
+    yield piece
+
+
+def _write_all(out: Writable, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[out.write(rest) or 0 :]
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _dropped_line(count: int) -> bytes:
+    line = {"time": _timestamp(), "level": "warn", "msg": "log lines dropped", "component": "logs", "count": count}
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
