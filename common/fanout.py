@@ -1,0 +1,216 @@
+"""Who listens to what: topics, and the hub that joins them to Redis.
+
+A `Topic` is one Redis channel with the clients that follow it. It lives from its first client until a short while
+(`LINGER`) after its last, so that a page reload does not unsubscribe and subscribe again. The `Hub` owns all topics of
+the process and hears the `Link`; its `run`, in the daemon's nursery, lets go of topics that nobody follows any more.
+
+The way from a Redis read to the sockets runs through `Hub.on_messages` with no task switch, no queue and no wait per
+client (DESIGN, the way of a message).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
+from common.web.frames import Frames, gap_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from common.logs import Logger
+    from common.metrics import Counters
+    from common.redis.link import Link, LinkHandler, Subscription
+    from common.web.peer import Peer
+
+LINGER: Final = 5.0
+"""Seconds that a subscription outlives its last client."""
+
+BATCH: Final = 256
+"""Clients written to before other tasks get a turn."""
+
+
+class Topic(ABC):
+    """One Redis channel and the clients that follow it. What its messages become is the daemon's to say."""
+
+    def __init__(self, channel: bytes) -> None:
+        self.channel = channel
+        self.peers: dict[Peer, None] = {}
+        self._audience: tuple[Peer, ...] | None = None
+
+    @abstractmethod
+    def encode(self, payloads: list[bytes]) -> Frames:
+        """The frames that every client gets for these payloads, in order; they may be fewer, or none."""
+
+    def add(self, peer: Peer) -> None:
+        """Let `peer` follow from now on."""
+        self.peers[peer] = None
+        self._audience = None
+
+    def discard(self, peer: Peer) -> None:
+        """Let `peer` go; one that does not follow is no error."""
+        self.peers.pop(peer, None)
+        self._audience = None
+
+    def end(self, disconnect: Disconnect) -> None:
+        """End every client's conversation."""
+        for peer in list(self.peers):
+            peer.end(disconnect)
+
+    async def broadcast(self, frames: Frames) -> int:
+        """Write to every client that follows now; return how many there were."""
+        if self._audience is None:
+            self._audience = tuple(self.peers)
+        audience = self._audience
+        data, number = frames
+        for start in range(0, len(audience), BATCH):
+            if start:
+                await trio.lowlevel.checkpoint()
+            for peer in audience[start : start + BATCH]:
+                peer.wire.send_nowait(data, number)
+        return len(audience)
+
+
+class Hub:
+    """All topics of a process. It hears the link (`LinkHandler`) and is heard by the server.
+
+    `make_link` is called once with this hub; `make_topic` for each channel that gets its first client.
+    """
+
+    def __init__(
+        self,
+        *,
+        make_link: Callable[[LinkHandler], Link],
+        make_topic: Callable[[bytes], Topic],
+        counters: Counters,
+        log: Logger,
+    ) -> None:
+        self._topics: dict[bytes, Topic] = {}
+        self._subscriptions: dict[bytes, Subscription] = {}
+        self._deserted: dict[bytes, float] = {}
+        self._desertion = trio.Event()
+        self._make_topic = make_topic
+        self._counters = counters
+        self._log = log
+        self.link = make_link(self)
+        self.link_changed = trio.Event()
+        """Set, and replaced, when the link comes online or is lost."""
+
+    @property
+    def active(self) -> int:
+        """Topics with at least one client."""
+        return len(self._topics) - len(self._deserted)
+
+    def join(self, channel: bytes, peer: Peer) -> Topic:
+        """Let `peer` follow `channel`, subscribing to it if need be. `wait_ready` tells when messages will come."""
+        topic = self._topics.get(channel)
+        if topic is None:
+            topic = self._topics[channel] = self._make_topic(channel)
+            self._subscriptions[channel] = self.link.subscribe(channel)
+        self._deserted.pop(channel, None)
+        topic.add(peer)
+        return topic
+
+    async def wait_ready(self, topic: Topic) -> None:
+        """Wait until Redis has acknowledged the topic's subscription.
+
+        Raises redis-py's `TimeoutError` after `REDIS_REQUEST_TIMEOUT`, or the refusal as Redis gave it.
+        """
+        await self.link.wait_active(self._subscriptions[topic.channel])
+
+    def leave(self, topic: Topic, peer: Peer) -> None:
+        """Let `peer` go; the topic's subscription lingers if it was the last."""
+        topic.discard(peer)
+        if topic.peers or self._topics.get(topic.channel) is not topic:
+            return
+        if self._subscriptions[topic.channel].refused is not None:
+            # What Redis refuses now it may allow once an operator has mended it: the next client asks anew.
+            self._forget(topic.channel)
+            return
+        self._deserted[topic.channel] = trio.current_time() + LINGER
+        self._desertion.set()
+
+    async def run(self) -> None:
+        """Let go of deserted topics when their time has come, until cancelled."""
+        while True:
+            self._desertion = trio.Event()
+            with trio.move_on_at(min(self._deserted.values(), default=math.inf)):
+                await self._desertion.wait()
+            now = trio.current_time()
+            for channel in [channel for channel, due in self._deserted.items() if due <= now]:
+                self._forget(channel)
+
+    async def aclose(self) -> None:
+        """Give back every subscription, waiting for Redis to say so within its request timeout."""
+        self._topics.clear()
+        self._subscriptions.clear()
+        self._deserted.clear()
+        await self.link.unsubscribe_all()
+
+    def _note_change(self) -> None:
+        self.link_changed.set()
+        self.link_changed = trio.Event()
+
+    def _forget(self, channel: bytes) -> None:
+        del self._topics[channel], self._subscriptions[channel]
+        self._deserted.pop(channel, None)
+        self.link.unsubscribe(channel)
+
+    # What the link says.
+
+    async def on_messages(self, batch: dict[bytes, list[bytes]], read_at: float) -> None:
+        """Forward what one read from Redis brought: payloads by channel, in order."""
+        for channel, payloads in batch.items():
+            topic = self._topics.get(channel)
+            if topic is None or not topic.peers:
+                continue
+            try:
+                frames = topic.encode(payloads)
+            except Exception:  # noqa: BLE001 - the barrier: one topic's bug ends its clients, not the link
+                self._log.exception("messages could not be encoded", channel=channel.decode("utf-8", "replace"))
+                topic.end(INTERNAL_ERROR)
+                continue
+            if frames.number:
+                self._counters.messages_sent += frames.number * await topic.broadcast(frames)
+        if self._counters.delivery is not None:
+            self._counters.delivery.observe(trio.current_time() - read_at)
+
+    def on_active(self, channel: bytes, gap: float | None) -> None:
+        """Redis has acknowledged a subscription.
+
+        `gap` is None the first time; after an outage it is the seconds in which messages may have been lost. Nothing
+        that was published after the outage has been handed on yet.
+        """
+        topic = self._topics.get(channel)
+        if gap is None or topic is None:
+            return
+        followers = [peer for peer in topic.peers if peer.opened]
+        self._counters.gaps += bool(followers)
+        for peer in followers:
+            if peer.wants_gap:
+                peer.wire.send_nowait(gap_frame(gap))
+
+    def on_online(self, gap: float | None) -> None:
+        """The link is ready to serve."""
+        del gap
+        self._note_change()
+
+    def on_lost(self) -> None:
+        """The link is gone. Clients stay: most outages are short."""
+        self._note_change()
+
+    def on_refused(self, channel: bytes, error: Exception) -> None:
+        """Redis refuses this channel to us: its clients end, nobody else's."""
+        topic = self._topics.get(channel)
+        if topic is not None:
+            self._log.warning("subscription refused", channel=channel.decode("utf-8", "replace"), error=str(error))
+            topic.end(REFUSED_BY_REDIS)
+
+    def on_exhausted(self) -> None:
+        """Redis stayed away through all retries: no client is left waiting for it."""
+        for topic in self._topics.values():
+            topic.end(REDIS_UNAVAILABLE)

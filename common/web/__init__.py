@@ -1,0 +1,15 @@
+"""What stands between a socket and a conversation.
+
+In the order in which a client's bytes meet it:
+
+listener     binds the port, accepts, and counts who is let in (`admission`)
+http         reads one request head and writes plain answers
+path         request target -> path and query, checked names
+origin       which pages may open a socket; whose word about a client's address is believed (`forwarded`)
+handshake    head -> upgrade, page or refusal: a pure decision
+server       one accepted socket from its first byte to its last
+peer         one WebSocket conversation
+wire         the only writer of a client's bytes (`frames` are what it writes)
+heartbeat    the process's one pinger, and the end of those who stay silent
+disconnect   why a conversation ended, as a value
+"""

@@ -1,0 +1,146 @@
+"""HTTP/1.1 as far as a WebSocket server needs it: one request head in, one answer out.
+
+h11 parses the head (RFC 9112); everything else about a request is decided elsewhere. Every answer closes its
+connection.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import h11
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HEAD_LIMIT: Final = 16 * 1024
+"""Bytes of a request head (SPEC 2, HANDSHAKE_TIMEOUT)."""
+
+_READ_SIZE: Final = 4096
+
+
+@attrs.frozen
+class Head:
+    """A request head: `target` as sent, header names lower-case, `trailing` the bytes that came after it."""
+
+    method: str
+    target: bytes
+    version: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    trailing: bytes = b""
+
+    def values(self, name: bytes) -> list[str]:
+        """Every value of the header `name` (lower-case), in order."""
+        return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+    def tokens(self, name: bytes) -> set[str]:
+        """The lower-cased members of the header's comma-separated list."""
+        return {token.strip().lower() for value in self.values(name) for token in value.split(",")}
+
+
+@attrs.frozen
+class Response:
+    """An answer to a request; `reason` is the metric label if it refuses a handshake, else empty."""
+
+    status: int
+    body: str | bytes
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "text/plain; charset=utf-8"
+
+    def encode(self, *, head_only: bool = False) -> bytes:
+        """The bytes of the answer; with `head_only`, as `HEAD` wants it, without its body."""
+        body = self.body.encode() if isinstance(self.body, str) else self.body
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Date: {formatdate(usegmt=True)}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            *(f"{name}: {value}" for name, value in self.headers),
+            "" if any(name == "Connection" for name, _ in self.headers) else "Connection: close\r\n",
+        ]
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n"
+        return head if head_only else head + body
+
+
+def refusal(
+    status: HTTPStatus,
+    reason: str,
+    text: str,
+    headers: Iterable[tuple[str, str]] = (),
+    *,
+    retry_after: int | None = None,
+) -> Response:
+    """A refusal: `reason` for the metric, `text` the one line that tells a person why."""
+    extra = [*headers]
+    if retry_after is not None:
+        extra.append(("Retry-After", str(retry_after)))
+    return Response(status, text + "\n", reason, tuple(extra))
+
+
+class BadHead(Exception):  # noqa: N818 - what came, not a fault of ours
+    """No usable request head came. `response` is the answer, or None when there is nobody to answer."""
+
+    def __init__(self, response: Response | None) -> None:
+        super().__init__(response.body if response else "connection closed before a request")
+        self.response = response
+
+
+async def read_head(stream: trio.abc.ReceiveStream, *, within: float) -> Head:
+    """Read one request head within `within` seconds and `HEAD_LIMIT` bytes.
+
+    Raises `BadHead` for a malformed, oversized, late or missing head.
+    """
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
+    fed = 0
+    with trio.move_on_after(within):
+        while True:
+            try:
+                data = await stream.receive_some(_READ_SIZE)
+            except trio.BrokenResourceError as error:
+                raise BadHead(None) from error
+            if not data:
+                raise BadHead(None if not fed else _malformed("the request ended in the middle of its head"))
+            fed += len(data)
+            try:
+                connection.receive_data(bytes(data))
+                event = connection.next_event()
+            except h11.RemoteProtocolError as error:
+                raise BadHead(_protocol_error(error)) from error
+            if isinstance(event, h11.Request):
+                trailing, _ = connection.trailing_data
+                if fed - len(trailing) > HEAD_LIMIT:
+                    raise BadHead(_too_large())
+                return Head(
+                    method=event.method.decode("ascii"),
+                    target=event.target,
+                    version=event.http_version.decode("ascii"),
+                    headers=tuple(event.headers),
+                    trailing=trailing,
+                )
+    if not fed:
+        raise BadHead(None)
+    raise BadHead(
+        refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", f"the request head was not complete within {within:g} seconds")
+    )
+
+
+def _protocol_error(error: h11.RemoteProtocolError) -> Response:
+    if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return _too_large()
+    return _malformed(str(error))
+
+
+def _malformed(text: str) -> Response:
+    return refusal(HTTPStatus.BAD_REQUEST, "malformed", f"malformed request: {text}")
+
+
+def _too_large() -> Response:
+    return refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", f"the request head is over {HEAD_LIMIT} bytes"
+    )

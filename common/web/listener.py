@@ -1,0 +1,131 @@
+"""The port: bound once, accepted from until the daemon ends.
+
+`bind` is synchronous, so that a taken port is known before anything else starts. `accept` runs beside the tasks that
+it starts, one per socket, in the nursery that it is given. The accept loop is the project's own because the wire writes
+to the plain socket, which trio's listener keeps to itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.web.forwarded import parse_address
+from common.web.server import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from common.config import ListenAddress
+    from common.logs import Logger
+
+BACKLOG: Final = 4096
+"""Connections that the kernel keeps ready for us: with 64, 5,000 clients at once took a minute to get in."""
+
+PAUSE: Final = 0.1
+"""Seconds between tries while there is no descriptor left for a new socket."""
+
+_EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# accept(2): errors of the network that belong to the one connection and must be treated like "try again".
+_PASSING: Final = {
+    errno.ECONNABORTED,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
+
+
+def bind(address: ListenAddress) -> list[socket.socket]:
+    """Listening sockets for `address`; without a host one socket serves IPv4 and IPv6.
+
+    Raises `OSError` if the port is taken or the host has no address here.
+    """
+    if address.host is None:
+        return [_bind_everywhere(address.port)]
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, place in dict.fromkeys(found):
+            # Port 0 is any free port; what the first address got, the others must get too.
+            port = sockets[0].getsockname()[1] if sockets else place[1]
+            sockets.append(_listen(family, (place[0], port, *place[2:])))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind_everywhere(port: int) -> socket.socket:
+    try:
+        return _listen(socket.AF_INET6, ("::", port))
+    except OSError as error:
+        # Hosts without IPv6 say so in one of these ways; a taken port is a taken port.
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+            raise
+        return _listen(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - all interfaces is what ":port" means
+
+
+def _listen(family: int, place: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(place[0] != "::"))
+        sock.bind(place)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bound_to(sockets: Sequence[socket.socket]) -> list[str]:
+    """The addresses that the sockets listen on, as `host:port`."""
+    names = [sock.getsockname() for sock in sockets]
+    return [f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}" for name in names]
+
+
+async def accept(
+    listener: socket.socket, serve: Callable[[Client], Awaitable[None]], handlers: trio.Nursery, log: Logger
+) -> None:
+    """Accept until cancelled, starting `serve` in `handlers` for each socket."""
+    paused = False
+    while True:
+        try:
+            sock, name = listener.accept()
+        except (BlockingIOError, InterruptedError):
+            await trio.lowlevel.wait_readable(listener)
+            continue
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                if not paused:
+                    paused = True
+                    log.error("accepting paused", error=os.strerror(error.errno))
+                await trio.sleep(PAUSE)
+            elif error.errno in _PASSING:
+                await trio.lowlevel.checkpoint()
+            else:
+                raise
+            continue
+        if paused:
+            paused = False
+            log.info("accepting again")
+        sock.setblocking(False)
+        # The stream sets TCP_NODELAY and TCP_NOTSENT_LOWAT, which caps what a stalled client holds in the kernel.
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        handlers.start_soon(serve, Client(stream, sock, parse_address(str(name[0])) if name else None))
+        await trio.lowlevel.checkpoint()

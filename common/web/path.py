@@ -1,0 +1,72 @@
+"""Request targets and the names in them (SPEC 1). Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME_LIMIT: Final = 256
+"""Characters of a name."""
+
+
+class BadPath(ValueError):  # noqa: N818 - what came, not a fault of ours
+    """The path names nothing here; the message is the one line that a person gets."""
+
+
+@attrs.frozen
+class Target:
+    """A request target: `path` percent-decoded once, without its one tolerated trailing slash; the query's options."""
+
+    path: str
+    query: Mapping[str, str]
+
+
+@attrs.frozen
+class Name:
+    """A kind of name: what it is called, and which characters it is made of."""
+
+    kind: str
+    characters: str
+
+    def check(self, value: str) -> str:
+        """Return `value`, or raise `BadPath` if it is not such a name."""
+        if not value:
+            raise BadPath(f"the {self.kind} is empty")
+        if len(value) > NAME_LIMIT:
+            raise BadPath(f"the {self.kind} is longer than {NAME_LIMIT} characters")
+        if value in {".", ".."}:
+            raise BadPath(f"the {self.kind} may not be . or ..")
+        if re.fullmatch(f"[{self.characters}]+", value, re.ASCII) is None:
+            raise BadPath(f"the {self.kind} may only have the characters {self.characters}")
+        return value
+
+
+RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
+CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
+
+
+def parse_target(target: bytes) -> Target:
+    """Split a request target, in origin or absolute form (RFC 9112, section 3.2).
+
+    Raises `BadPath` if it does not begin with a slash or is not ASCII once decoded.
+    """
+    if target.lower().startswith((b"http://", b"https://")):
+        _, _, rest = target.partition(b"://")
+        after = re.sub(rb"\A[^/?#]*", b"", rest)
+        target = after if after.startswith(b"/") else b"/" + after
+    raw, _, query = target.partition(b"?")
+    if not raw.startswith(b"/"):
+        raise BadPath("the path does not begin with a slash")
+    if len(raw) > 1:
+        raw = raw.removesuffix(b"/")
+    try:
+        path = unquote_to_bytes(raw).decode("ascii")
+    except UnicodeDecodeError:
+        raise BadPath("the path has characters that no name has") from None
+    return Target(path, dict(parse_qsl(query.decode("latin-1"))))

@@ -1,0 +1,289 @@
+"""One accepted socket, from its first byte to its last.
+
+`Server` holds what all sockets of a process share: limits, heartbeat, hub, counters. Each socket is one call of
+`serve`, in a task of the listener's nursery; whatever goes wrong in it ends that socket only.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from common.exposition import render
+from common.fleet import FleetError
+from common.web.disconnect import DRAIN, INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
+from common.web.forwarded import IPAddress, client_address, is_trusted
+from common.web.handshake import Page, Route, Upgrade, decide
+from common.web.http import BadHead, Head, Response, read_head, refusal
+from common.web.peer import Peer, PeerPolicy
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from common.config import IPNetwork
+    from common.fanout import Hub, Topic
+    from common.fleet import Fleet
+    from common.logs import Logger
+    from common.metrics import Counters
+    from common.web.admission import Admission, Ticket
+    from common.web.heartbeat import Heartbeat
+    from common.web.origin import OriginPolicy
+    from common.web.path import Target
+
+RETRY_AFTER: Final = 2
+"""Seconds after which a refused client may try again."""
+
+LINGER: Final = 1.0
+"""Seconds that a client has to take its answer before the socket is closed."""
+
+LINGER_LIMIT: Final = 1 << 20
+"""Bytes of such a client that are read and thrown away."""
+
+MAX_TURNED_AWAY: Final = 256
+"""Sockets over the limit that may take their answer at the same time; more are closed without one."""
+
+
+@attrs.frozen
+class Client:
+    """An accepted socket: its stream, the socket under it, if any, and its other end's address, None if it has none."""
+
+    stream: trio.abc.HalfCloseableStream
+    sock: socket.socket | None
+    address: IPAddress | None
+
+
+@attrs.frozen
+class ServerPolicy:
+    """What the settings say to the server; seconds."""
+
+    peer: PeerPolicy
+    handshake_timeout: float
+    origins: OriginPolicy
+    trusted_proxies: tuple[IPNetwork, ...]
+    metrics_enabled: bool
+
+
+class Server:
+    """Serves sockets. `route` names what a path means; `fleet` are all processes of the daemon."""
+
+    def __init__(
+        self,
+        *,
+        policy: ServerPolicy,
+        admission: Admission,
+        hub: Hub,
+        heartbeat: Heartbeat,
+        counters: Counters,
+        route: Callable[[Target], Route],
+        fleet: Fleet,
+        log: Logger,
+    ) -> None:
+        self._policy = policy
+        self._admission = admission
+        self._hub = hub
+        self._heartbeat = heartbeat
+        self._counters = counters
+        self._route = route
+        self._fleet = fleet
+        self._log = log
+        self._turned_away = 0
+        self._ended = trio.Event()
+        self.peers: dict[Peer, None] = {}
+        """The conversations that are open now, oldest first."""
+        self.draining = False
+        """Whether the daemon is on its way out: nobody new is let in."""
+
+    def unready(self) -> str | None:
+        """Why the daemon should get no clients now, in a line; None if it should."""
+        if self.draining:
+            return "draining"
+        if not self._hub.link.online:
+            return "redis is unavailable"
+        return self._fleet.unready()
+
+    async def wait_empty(self) -> None:
+        """Wait until the last conversation has ended and its socket is closed."""
+        while self.peers:
+            self._ended = trio.Event()
+            await self._ended.wait()
+
+    async def serve(self, client: Client) -> None:
+        """Serve one socket and close it. Only `Cancelled` comes out."""
+        ticket = self._admission.enter()
+        try:
+            if ticket is None:
+                await self._turn_away(client)
+            else:
+                await self._serve_admitted(client, ticket)
+        except Exception:  # noqa: BLE001 - see below
+            # The barrier: a bug in serving one socket is that socket's end and nobody else's.
+            self._log.exception("request failed", remote=str(client.address))
+            with trio.move_on_after(LINGER):
+                await self._answer(client, _BUG)
+        finally:
+            if ticket is not None:
+                ticket.release()
+            await trio.aclose_forcefully(client.stream)
+
+    async def _serve_admitted(self, client: Client, ticket: Ticket) -> None:
+        proxied = is_trusted(client.address, self._policy.trusted_proxies)
+        if not proxied and not ticket.claim(client.address):
+            await self._answer(client, _full("too_many_connections_per_address"))
+            return
+        try:
+            head = await read_head(client.stream, within=self._policy.handshake_timeout)
+        except BadHead as bad:
+            if bad.response is not None:
+                await self._answer(client, bad.response)
+            return
+        policy = self._policy
+        decision = decide(head, route=self._route, origins=policy.origins, metrics_enabled=policy.metrics_enabled)
+        match decision:
+            case Response():
+                await self._answer(client, decision, head)
+            case Page():
+                await self._answer(client, await self._page(decision, head), head)
+            case Upgrade():
+                address = client.address
+                if proxied:
+                    address = client_address(address, head.values(b"x-forwarded-for"), policy.trusted_proxies)
+                    if not ticket.claim(address):
+                        await self._answer(client, _full("too_many_connections_per_address"), head)
+                        return
+                await self._upgrade(client, head, decision, address)
+
+    async def _upgrade(self, client: Client, head: Head, upgrade: Upgrade, address: IPAddress | None) -> None:
+        if self.draining:
+            await self._answer(client, _unavailable("draining", "the daemon is going down"), head)
+            return
+        route = upgrade.route
+        peer = Peer(client.stream, client.sock, self._policy.peer, self._observe, wants_gap=route.wants_gap)
+        topic = self._hub.join(route.channel, peer)
+        try:
+            obstacle = await self._wait_ready(topic, peer)
+            if obstacle is not None:
+                await self._answer(client, obstacle, head)
+                return
+            await self._converse(peer, upgrade, head.trailing, str(address))
+        finally:
+            self._hub.leave(topic, peer)
+
+    async def _wait_ready(self, topic: Topic, peer: Peer) -> Response | None:
+        """Wait for the topic's subscription; return the refusal if the conversation can't begin."""
+        try:
+            await self._hub.wait_ready(topic)
+        except RedisTimeoutError:
+            return _unavailable("redis_unavailable", "redis did not answer in time")
+        except RedisError:
+            # A browser can't read the status of a refused handshake: it is let in and told with a close code.
+            peer.end(REFUSED_BY_REDIS)
+        if self.draining:
+            return _unavailable("draining", "the daemon is going down")
+        if peer.disconnect is REDIS_UNAVAILABLE:
+            return _unavailable("redis_unavailable", "redis is unavailable")
+        return None
+
+    async def _converse(self, peer: Peer, upgrade: Upgrade, trailing: bytes, remote: str) -> None:
+        fields = upgrade.route.fields
+        self.peers[peer] = None
+        self._counters.connections += 1
+        self._heartbeat.add(peer)
+        self._log.info("connection accepted", **fields, remote=remote)
+        try:
+            await peer.converse(upgrade.response, trailing)
+            self._heartbeat.remove(peer)
+            await peer.say_goodbye()
+        except Exception:  # noqa: BLE001 - see below
+            # Not for the barrier of `serve`, which would answer with HTTP in the middle of a conversation.
+            self._log.exception("conversation failed", **fields, remote=remote)
+        finally:
+            self._heartbeat.remove(peer)
+            del self.peers[peer]
+            self._ended.set()
+            self._log_end(peer, {**fields, "remote": remote})
+
+    def _log_end(self, peer: Peer, fields: dict[str, str]) -> None:
+        # A conversation that was cut off without a reason of its own was cut off by the end of the drain.
+        disconnect = peer.disconnect or DRAIN
+        self._counters.disconnects[disconnect.reason] += 1
+        self._counters.write_errors += disconnect is WRITE_ERROR
+        log = self._log.bind(
+            **fields,
+            reason=disconnect.reason,
+            seconds=round(trio.current_time() - peer.opened_at, 3),
+            frames=peer.wire.frames_sent,
+        )
+        if disconnect is INTERNAL_ERROR:
+            log.error("connection ended with error", exc_info=peer.error)
+        elif disconnect.error:
+            log.warning("connection ended with error", **({"error": str(peer.wire.error)} if peer.wire.error else {}))
+        else:
+            log.info("connection closed")
+
+    def _observe(self, peer: Peer, kind: str) -> None:
+        self._counters.client_messages[kind] += 1
+        if kind == "malformed" and not peer.talked_nonsense:
+            peer.talked_nonsense = True
+            self._log.debug("client message is not a JSON object, ignored")
+
+    async def _page(self, page: Page, head: Head) -> Response:
+        match page:
+            case Page.LIVE:
+                return Response(HTTPStatus.OK, "OK\n")
+            case Page.HEALTH:
+                why = self.unready()
+                if why is None:
+                    return Response(HTTPStatus.OK, "OK\n")
+                return Response(HTTPStatus.SERVICE_UNAVAILABLE, why + "\n")
+            case Page.METRICS:
+                try:
+                    report = await self._fleet.report()
+                except FleetError as error:
+                    return Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
+                body, content_type = render(report, ",".join(head.values(b"accept")))
+                return Response(HTTPStatus.OK, body, content_type=content_type)
+
+    async def _turn_away(self, client: Client) -> None:
+        """Answer a socket over the limit without reading its request."""
+        if self._turned_away >= MAX_TURNED_AWAY:
+            return
+        self._turned_away += 1
+        try:
+            await self._answer(client, _full("too_many_connections"))
+        finally:
+            self._turned_away -= 1
+
+    async def _answer(self, client: Client, response: Response, head: Head | None = None) -> None:
+        """Send `response`, then give the client a moment to take it: closing over unread bytes would reset it."""
+        if response.reason:
+            self._counters.rejected[response.reason] += 1
+            self._log.info(
+                "request refused", status=int(response.status), reason=response.reason, remote=str(client.address)
+            )
+        data = response.encode(head_only=head is not None and head.method == "HEAD")
+        with trio.move_on_after(LINGER):
+            try:
+                await client.stream.send_all(data)
+                await client.stream.send_eof()
+                discarded = 0
+                while discarded < LINGER_LIMIT and (unread := await client.stream.receive_some(16384)):
+                    discarded += len(unread)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+
+_BUG: Final = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "internal error")
+
+
+def _unavailable(reason: str, text: str) -> Response:
+    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason, text, retry_after=RETRY_AFTER)
+
+
+def _full(reason: str) -> Response:
+    return _unavailable(reason, reason.replace("_", " "))

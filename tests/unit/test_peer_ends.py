@@ -1,0 +1,403 @@
+"""How conversations end: SPEC 1's table, the deadlines of a goodbye, bugs, cancellation (common/web/peer.py)."""
+
+# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from common.web import disconnect as ends
+from common.web.disconnect import DRAIN, INTERNAL_ERROR, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Disconnect
+from common.web.frames import text_frame
+from common.web.heartbeat import Heartbeat
+from tests.support.client import BINARY, HANGUP_PAYLOAD, PONG_PAYLOAD, TEXT, close_frame, frame
+from tests.support.conversation import ALL_HANGUPS, POLICY, RESPONSE, TRANSPORTS, Conversation, conversation
+from tests.support.streams import os_error, without_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio.testing import MockClock
+
+    from common.web.peer import Peer
+
+TIMEOUT: Final = POLICY.write_timeout
+
+# SPEC 1, row by row: close code, hangup.
+TABLE: Final = {
+    "DRAIN": (1001, True),
+    "PONG_TIMEOUT": (1008, True),
+    "SLOW_CONSUMER": (None, False),
+    "WRITE_ERROR": (None, False),
+    "REDIS_UNAVAILABLE": (1013, True),
+    "REFUSED_BY_REDIS": (1011, True),
+    "MESSAGE_TOO_BIG": (1009, False),
+    "PROTOCOL_ERROR": (1002, False),
+    "INVALID_TEXT": (1007, False),
+    "INTERNAL_ERROR": (1011, True),
+    "CLIENT_CLOSED": (None, False),
+    "CLIENT_GONE": (None, False),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_kernel() -> Iterator[None]:
+    with without_kernel():
+        yield
+
+
+def named(name: str) -> Disconnect:
+    found = getattr(ends, name)
+    assert isinstance(found, Disconnect)
+    return found
+
+
+def test_the_table_names_every_end() -> None:
+    assert {named(name) for name in TABLE} == set(ends.ALL)
+
+
+# -- what the client sees ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("policy", ["all", "none", "its own reason", "every other reason"])
+@pytest.mark.parametrize("name", TABLE)
+async def test_an_end_is_told_as_the_table_says(
+    name: str, policy: str, transport: str, autojump_clock: MockClock
+) -> None:
+    end = named(name)
+    code, hangup = TABLE[name]
+    own = frozenset({end.reason})
+    reasons = {
+        "all": ALL_HANGUPS,
+        "none": frozenset[str](),
+        "its own reason": own,
+        "every other reason": ALL_HANGUPS - own,
+    }
+    async with conversation(transport, policy=attrs.evolve(POLICY, hangup=reasons[policy])) as talk:
+        talk.peer.wire.send_nowait(text_frame(b"before"))
+        await trio.testing.wait_all_tasks_blocked()
+        talk.peer.end(end)
+        await talk.wait_over()
+        told = hangup and policy in {"all", "its own reason"}
+        assert talk.client.messages == [b"before", *([HANGUP_PAYLOAD] if told else [])]
+        assert talk.client.close_code == code
+        assert talk.peer.disconnect is end
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_an_end_before_the_101_is_told_behind_it(transport: str, autojump_clock: MockClock) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.wire.send_nowait(text_frame(b"queued"))
+        peer.end(ends.REFUSED_BY_REDIS)
+
+    async with conversation(transport, before=refuse, trailing=frame(TEXT, PONG_PAYLOAD)) as talk:
+        await talk.wait_over()
+        assert talk.client.head == RESPONSE
+        assert talk.client.messages == [b"queued", HANGUP_PAYLOAD]
+        assert talk.client.close_code == 1011
+
+
+async def test_the_first_reason_stands(autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        talk.peer.end(DRAIN)
+        talk.peer.end(INTERNAL_ERROR)
+        await talk.client.send(3)
+        await talk.wait_over()
+        talk.peer.end(INTERNAL_ERROR)
+        assert talk.peer.disconnect is DRAIN
+        assert talk.client.close_code == 1001
+
+
+async def test_frames_after_our_close_are_neither_sent_nor_heard(autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        talk.peer.end(DRAIN)
+        await trio.testing.wait_all_tasks_blocked()
+        talk.peer.wire.send_nowait(text_frame(b"too late"))
+        await talk.client.send(TEXT, PONG_PAYLOAD)
+        await talk.client.send(9, b"ping")
+        await talk.client.send_close(1001)
+        await talk.wait_over()
+        assert talk.kinds == []
+        assert talk.client.messages == [HANGUP_PAYLOAD]
+        assert talk.client.close_code == 1001
+
+
+async def test_the_backlog_goes_out_before_the_goodbye(autojump_clock: MockClock) -> None:
+    async with conversation(reads=False) as talk:
+        large = text_frame(b"x" * 300_000)
+        talk.peer.wire.send_nowait(large)
+        await trio.testing.wait_all_tasks_blocked()
+        assert talk.peer.wire.backlog_bytes > 200_000
+        talk.peer.end(DRAIN)
+        talk.nursery.start_soon(talk.client.run)
+        await talk.wait_over()
+        assert [len(message) for message in talk.client.messages] == [300_000, len(HANGUP_PAYLOAD)]
+        assert talk.client.close_code == 1001
+
+
+# -- deadlines ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_client_that_never_answers_our_close_is_waited_for_only_so_long(
+    transport: str, autojump_clock: MockClock
+) -> None:
+    async with conversation(transport) as talk:
+        await trio.sleep(5)
+        talk.peer.end(DRAIN)
+        await talk.wait_over()
+        assert talk.over_at == 5 + TIMEOUT
+
+
+@pytest.mark.parametrize("end", [DRAIN, MESSAGE_TOO_BIG, PROTOCOL_ERROR], ids=lambda end: end.reason)
+async def test_a_client_that_talks_on_after_our_close_is_cut_off(end: Disconnect, autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        talk.peer.end(end)
+        with trio.move_on_after(60):
+            while not talk.over.is_set():
+                await talk.client.send(BINARY, b"x" * 700)
+                await trio.sleep(0.01)
+        assert talk.over_at == pytest.approx(TIMEOUT)
+        assert talk.client.close_code == end.close_code
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_client_that_does_not_read_can_not_delay_its_end(transport: str, autojump_clock: MockClock) -> None:
+    async with conversation(transport, reads=False) as talk:
+        talk.peer.wire.send_nowait(text_frame(b"x" * 500_000))
+        await trio.testing.wait_all_tasks_blocked()
+        talk.peer.end(DRAIN)
+        with trio.fail_after(60):
+            await talk.over.wait()
+        assert talk.over_at is not None
+        assert talk.over_at <= TIMEOUT
+
+
+@pytest.mark.parametrize("answer", [close_frame(1001), close_frame(None)], ids=["same code", "no code"])
+async def test_a_client_that_answers_our_close_is_let_go_at_once(answer: bytes, autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        talk.peer.end(DRAIN)
+        await talk.client.wait(lambda client: client.close_code is not None)
+        await talk.client.send_raw(answer)
+        await talk.wait_over()
+        assert talk.over_at == 0.0
+
+
+async def test_a_client_that_just_ends_after_our_close_is_let_go_at_once(autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        talk.peer.end(PROTOCOL_ERROR)
+        await talk.client.wait(lambda client: client.close_code is not None)
+        await talk.client.stream.aclose()
+        await talk.over.wait()
+        assert talk.over_at == 0.0
+
+
+async def test_a_close_that_crossed_ours_is_an_answer(autojump_clock: MockClock) -> None:
+    """It was read along with the frame that ended the conversation; nothing more will come."""
+    async with conversation() as talk:
+        await talk.client.send_raw(frame(BINARY, b"x" * (POLICY.max_message_size + 1)) + close_frame(1000))
+        await talk.wait_over()
+        assert talk.client.close_code == 1009
+        assert talk.over_at == 0.0
+
+
+@pytest.mark.parametrize("transport", ["socket", "memory"])
+@pytest.mark.parametrize("more", [b"", frame(TEXT, b"{}"), b"\xff" * 20], ids=["", "and a frame", "and rubbish"])
+async def test_an_end_while_the_client_is_closing_is_one_goodbye(
+    more: bytes, transport: str, autojump_clock: MockClock
+) -> None:
+    """The client's close has arrived, but the reader has not run yet, when somebody ends the conversation."""
+    async with conversation(transport) as talk:
+        await talk.client.send_raw(close_frame(1000))
+        talk.peer.end(DRAIN)
+        await talk.client.send_raw(more)
+        await talk.wait_over()
+        assert talk.client.close_code in {1000, 1001}
+        assert talk.over_at == 0.0
+        assert talk.peer.disconnect is DRAIN
+
+
+async def test_a_client_that_only_stops_sending_still_gets_what_is_queued(autojump_clock: MockClock) -> None:
+    async with conversation(reads=False) as talk:
+        talk.peer.wire.send_nowait(text_frame(b"x" * 200_000))
+        await talk.client.stream.send_stream.aclose()  # type: ignore[attr-defined]
+        talk.nursery.start_soon(talk.client.run)
+        await talk.wait_over()
+        assert talk.peer.disconnect is ends.CLIENT_GONE
+        assert [len(message) for message in talk.client.messages] == [200_000]
+        assert talk.client.close_code is None
+
+
+# -- with the heartbeat ------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_answers_lives_through_a_virtual_day(autojump_clock: MockClock) -> None:
+    began = time.process_time()
+    heartbeat = Heartbeat(interval=20.0, timeout=65.0)
+    async with conversation("socket") as talk:
+        talk.nursery.start_soon(heartbeat.run)
+        heartbeat.add(talk.peer)
+        await trio.sleep_until(86_401)
+        assert talk.peer.disconnect is None
+        assert len(talk.client.pings) == 86_400 / 20
+        assert talk.kinds == ["pong"] * (86_400 // 20)
+        talk.client.answers = False
+        await talk.wait_over(within=100)
+        assert talk.client.messages == [HANGUP_PAYLOAD]
+        assert talk.client.close_code == 1008
+        assert talk.client.seen[-1].time == 86_400 + 65
+    assert time.process_time() - began < 10
+
+
+# -- broken transports -------------------------------------------------------------------------------------------------
+
+
+async def test_a_reset_seen_by_a_write_ends_at_once_without_another_byte(autojump_clock: MockClock) -> None:
+    async with conversation() as talk:
+        assert talk.sock is not None
+        talk.sock.reset()
+        sends = talk.sock.sends
+        talk.peer.wire.send_nowait(text_frame(b"lost"))
+        with trio.fail_after(1):
+            await talk.over.wait()
+        assert talk.peer.disconnect is ends.WRITE_ERROR
+        assert talk.peer.wire.error is not None
+        assert talk.peer.wire.error.errno == errno.ECONNRESET
+        assert talk.sock.sends == sends + 1
+
+
+async def test_a_reset_under_a_backlog_ends_at_once(autojump_clock: MockClock) -> None:
+    async with conversation(reads=False) as talk:
+        assert talk.sock is not None
+        talk.peer.wire.send_nowait(text_frame(b"x" * 200_000))
+        await trio.sleep(1)
+        talk.sock.reset()
+        with trio.fail_after(1):
+            await talk.over.wait()
+        assert talk.peer.disconnect is ends.WRITE_ERROR
+        assert talk.over_at == 1.0
+
+
+async def test_a_reset_seen_by_the_reader_is_a_client_that_is_gone(autojump_clock: MockClock) -> None:
+    class Resetting(trio.abc.ReceiveStream):
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            del max_bytes
+            await trio.sleep(3)
+            raise trio.BrokenResourceError from os_error(errno.ECONNRESET)
+
+        async def aclose(self) -> None:
+            await trio.lowlevel.checkpoint()
+
+    def break_reading(peer: Peer) -> None:
+        stream = peer._stream
+        assert isinstance(stream, trio.StapledStream)
+        stream.receive_stream = Resetting()
+
+    async with conversation(before=break_reading) as talk:
+        await talk.wait_over()
+        assert talk.peer.disconnect is ends.CLIENT_GONE
+        assert talk.over_at == 3.0
+
+
+# -- bugs --------------------------------------------------------------------------------------------------------------
+
+
+class HandlerError(Exception):
+    """Raised by a handler that has a bug."""
+
+
+def stumble(_peer: Peer, kind: str) -> None:
+    if kind == "binary":
+        raise HandlerError
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_handler_that_raises_ends_its_own_conversation(transport: str, autojump_clock: MockClock) -> None:
+    async with conversation(transport, observe=stumble) as talk, conversation(transport, observe=stumble) as other:
+        await talk.client.send(BINARY)
+        await talk.wait_over()
+        assert talk.client.messages == [HANGUP_PAYLOAD]
+        assert talk.client.close_code == 1011
+        assert talk.peer.disconnect is INTERNAL_ERROR
+        assert _leaves(talk.peer.error) == [HandlerError]
+        await other.client.send(TEXT, PONG_PAYLOAD)
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.kinds == ["pong"]
+        assert other.peer.disconnect is None
+
+
+async def test_a_bug_at_the_moment_of_cancellation_is_no_crash(autojump_clock: MockClock) -> None:
+    """The drain's deadline may pass while a handler raises: its bug must not come out with the cancellation."""
+    scopes: list[trio.CancelScope] = []
+
+    def stumble_when_cancelled(_peer: Peer, _kind: str) -> None:
+        scopes[0].cancel()
+        raise HandlerError
+
+    async with conversation("lockstep", observe=stumble_when_cancelled, reads=False) as talk:
+        scopes.append(talk.scope)
+        talk.peer.wire.send_nowait(text_frame(b"the flusher is waiting"))
+        await trio.testing.wait_all_tasks_blocked()
+        await talk.client.send(BINARY)
+        with trio.fail_after(1):
+            await talk.over.wait()
+    assert _leaves(talk.peer.error) == [HandlerError]
+    assert talk.scope.cancelled_caught
+
+
+def _leaves(error: BaseException | None) -> list[type[BaseException]]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [] if error is None else [type(error)]
+
+
+# -- cancellation ------------------------------------------------------------------------------------------------------
+
+
+async def _read_on(talk: Conversation) -> None:
+    await talk.client.send(TEXT, PONG_PAYLOAD)
+
+
+async def _close(talk: Conversation) -> None:
+    await talk.client.send_close()
+
+
+async def _end(talk: Conversation) -> None:
+    talk.peer.end(DRAIN)
+    await trio.lowlevel.checkpoint()
+
+
+async def _fill(talk: Conversation) -> None:
+    talk.peer.wire.send_nowait(text_frame(b"x" * 100_000))
+    await trio.lowlevel.checkpoint()
+    talk.peer.end(DRAIN)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("stage", [_read_on, _close, _end, _fill])
+@pytest.mark.parametrize("ticks", range(12))
+async def test_cancellation_passes_at_every_step_and_closes_the_transport(
+    ticks: int, stage: object, transport: str, autojump_clock: MockClock
+) -> None:
+    assert callable(stage)
+    async with conversation(transport) as talk:
+        talk.nursery.start_soon(stage, talk)
+        for _ in range(ticks):
+            await trio.lowlevel.checkpoint()
+        talk.scope.cancel()
+        await talk.wait_over(within=0.5)
+        # What came is whole frames, or frames and one torn at the very end.
+        assert talk.scope.cancelled_caught or talk.peer.disconnect is not None
+        assert talk.over_at == 0.0
+        assert talk.client.close_code in {None, 1000, 1001}
+        talk.peer.wire.send_nowait(text_frame(b"nobody is there"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not [task for task in talk.nursery.child_tasks if "serve" in task.name]
