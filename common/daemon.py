@@ -1,0 +1,200 @@
+"""A daemon's process from its start to its last goodbye (SPEC 3, 6; DESIGN, lifetimes).
+
+`Service.run` owns every task there is. The outer nursery holds what must outlive the clients (Redis link, heartbeat,
+topics); the inner one, `handlers`, holds the accept loops and a task per socket. The end goes from the inside out:
+answer 503, say goodbye, wait for the clients within the deadline, give the subscriptions back. The port is not ours.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import attrs
+import trio
+
+from common.config import Settings
+from common.exposition import Reporter
+from common.fanout import Hub, Topic
+from common.fleet import Alone
+from common.metrics import Counters, DaemonCollector, Gauges, Histogram
+from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
+from common.web.admission import Admission
+from common.web.disconnect import DRAIN
+from common.web.heartbeat import Heartbeat
+from common.web.listener import accept
+from common.web.origin import OriginPolicy
+from common.web.peer import PeerPolicy
+from common.web.server import Server, ServerPolicy
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from common.exposition import Report
+    from common.fleet import Fleet
+    from common.logs import Logger
+    from common.web.handshake import Route
+    from common.web.path import Target
+
+REPLY_MARGIN: Final = 64 << 20
+"""Bytes beyond MAX_PAYLOAD that a message may have and still be read and dropped; a larger one costs the link."""
+
+OK: Final = 0
+REDIS_FAILED: Final = 1
+BAD_CONFIGURATION: Final = 2
+
+S = TypeVar("S", bound=Settings)
+
+
+@attrs.frozen
+class Daemon(Generic[S]):
+    """What makes one daemon different from another."""
+
+    name: str
+    summary: str
+    """One sentence for `--help`."""
+    metrics_prefix: str
+    sent_name: str
+    """The metric of payload frames sent, without prefix and `_total`."""
+    settings: type[S]
+    route: Callable[[Target], Route]
+    make_topic: Callable[[S, Counters, Logger], Callable[[bytes], Topic]]
+
+
+class Service(Generic[S]):
+    """The parts of a running daemon, put together; `run` gives them their tasks.
+
+    `make_fleet` is given this process's report and returns the view of all processes. `connect` and `rng` are for
+    tests: the stream to Redis and the jitter's generator.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon[S],
+        settings: S,
+        log: Logger,
+        *,
+        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        rng: random.Random | None = None,
+        make_fleet: Callable[[Callable[[], Report]], Fleet] = Alone,
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.counters = Counters(delivery=Histogram() if settings.metrics_enabled else None)
+        self.heartbeat = Heartbeat(interval=settings.ping_interval, timeout=settings.pong_timeout)
+        origins = OriginPolicy(settings.allowed_origins)
+        self._origin_check_disabled = origins.disabled
+
+        def make_link(handler: LinkHandler) -> Link:
+            return Link(
+                settings.redis_url,
+                settings.redis_password,
+                daemon.name,
+                LinkPolicy(
+                    request_timeout=settings.redis_request_timeout,
+                    retry_base=settings.redis_retry_base,
+                    retry_max=settings.redis_retry_max,
+                    max_retries=settings.redis_max_retries,
+                    reply_limit=settings.max_payload + REPLY_MARGIN,
+                ),
+                handler,
+                log.bind(component="redis"),
+                rng or random.SystemRandom(),
+                connect,
+            )
+
+        self.hub = Hub(
+            make_link=make_link,
+            make_topic=daemon.make_topic(settings, self.counters, log),
+            counters=self.counters,
+            log=log,
+        )
+        reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
+        self.server = Server(
+            policy=ServerPolicy(
+                peer=PeerPolicy(
+                    max_backlog=settings.max_backlog,
+                    max_message_size=settings.max_message_size,
+                    write_timeout=settings.write_timeout,
+                    hangup=settings.hangup,
+                ),
+                handshake_timeout=settings.handshake_timeout,
+                origins=origins,
+                trusted_proxies=settings.trusted_proxies,
+                metrics_enabled=settings.metrics_enabled,
+            ),
+            admission=Admission(limit=settings.max_connections, limit_per_address=settings.max_connections_per_address),
+            hub=self.hub,
+            heartbeat=self.heartbeat,
+            counters=self.counters,
+            route=daemon.route,
+            fleet=make_fleet(reporter.report),
+            log=log,
+        )
+
+    async def run(self, listeners: Sequence[socket.socket], stop: trio.Event) -> int:
+        """Serve `listeners` until `stop` is set, then drain; return the exit code.
+
+        Cancelling it ends everything at once, without a goodbye.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hub.run)
+            nursery.start_soon(self.heartbeat.run)
+            async with trio.open_nursery() as handlers:
+                for listener in listeners:
+                    handlers.start_soon(accept, listener, self.server.serve, handlers, self.log)
+                code = await self._serve_until(stop, nursery)
+                if code == OK:
+                    await self._drain()
+                handlers.cancel_scope.cancel()
+            await self.hub.aclose()
+            nursery.cancel_scope.cancel()
+        self.log.info("stopped", code=code)
+        return code
+
+    async def _serve_until(self, stop: trio.Event, nursery: trio.Nursery) -> int:
+        """Start the link, then wait for `stop`, which may come first; return the exit code."""
+        code = OK
+        async with trio.open_nursery() as waiting:
+
+            async def wait_stop() -> None:
+                await stop.wait()
+                waiting.cancel_scope.cancel()
+
+            waiting.start_soon(wait_stop)
+            try:
+                await nursery.start(self.hub.link.run)
+                self.log.info("ready")
+            except (RedisUnavailable, RedisRefused) as error:
+                self.log.error("redis unavailable at start", error=str(error))
+                code = REDIS_FAILED
+                waiting.cancel_scope.cancel()
+        return code
+
+    async def _drain(self) -> None:
+        """Say goodbye to every client, spread over DRAIN_SPREAD, and wait for them within DRAIN_TIMEOUT."""
+        settings, server = self.settings, self.server
+        server.draining = True
+        peers = list(server.peers)
+        self.log.info("draining", connections=len(peers))
+        start = trio.current_time()
+        with trio.move_on_after(settings.drain_timeout) as deadline:
+            for number, peer in enumerate(peers):
+                await trio.sleep_until(start + settings.drain_spread * number / len(peers))
+                peer.end(DRAIN)
+            await server.wait_empty()
+        if deadline.cancelled_caught:
+            self.log.warning("drain timed out", connections=len(server.peers))
+
+    def _gauges(self) -> Gauges:
+        peers = self.server.peers
+        return Gauges(
+            connections_active=len(peers),
+            backlog_bytes=sum(peer.wire.backlog_bytes for peer in peers),
+            topics_active=self.hub.active,
+            redis_up=self.hub.link.online,
+            redis_reconnects=self.hub.link.reconnects,
+            redis_timeouts=self.hub.link.timeouts,
+            origin_check_disabled=self._origin_check_disabled,
+        )

@@ -1,0 +1,75 @@
+"""The command line of the demo: `python -m deploy.demo [--seconds N]`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+
+from common.embedded import EmbeddedRedisError
+from common.watch.client import OutputClosedError, discard_output
+from deploy.demo.ledger import Ledger
+from deploy.demo.stage import play
+from deploy.demo.statusd_process import ChildError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+def main() -> int:
+    """Run the demo; 0 when it ended as asked (by time or by Ctrl-C), 1 when a part failed or a message was lost."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.demo",
+        description="A private redis-server, statusd, a simulated run that publishes, and a client that prints it.",
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, metavar="N", help="end by itself after N seconds of publishing (default: Ctrl-C)"
+    )
+    return trio.run(_run, parser.parse_args().seconds)
+
+
+async def _run(seconds: float | None) -> int:
+    ledger = Ledger()
+    trouble: str | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            try:
+                await play(ledger, seconds)
+            except (ChildError, EmbeddedRedisError) as error:
+                trouble = str(error)
+            except OutputClosedError:
+                discard_output()
+            nursery.cancel_scope.cancel()
+        interrupted = nursery.cancel_scope.cancelled_caught
+    return _sum_up(ledger, trouble, interrupted)
+
+
+def _sum_up(ledger: Ledger, trouble: str | None, interrupted: bool) -> int:
+    if trouble is not None:
+        print(f"demo: {trouble}", file=sys.stderr)
+        return 1
+    print(f"published {ledger.published}, received {ledger.received}")
+    if ledger.missing and not interrupted:
+        print(f"demo: {ledger.missing} messages were published and not received", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

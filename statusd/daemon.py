@@ -1,0 +1,31 @@
+"""What makes statusd a daemon of its own: the value that `common.daemon` and `common.cli` run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from common.daemon import Daemon
+from statusd.route import route
+from statusd.settings import StatusSettings
+from statusd.topic import StatusTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from common.logs import Logger
+    from common.metrics import Counters
+
+
+def _make_topic(settings: StatusSettings, counters: Counters, log: Logger) -> Callable[[bytes], StatusTopic]:
+    return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
+
+
+STATUSD: Final = Daemon(
+    name="statusd",
+    summary="Carries the status messages of runs from Redis Pub/Sub to browsers over WebSockets.",
+    metrics_prefix="status2",
+    sent_name="messages_forwarded",
+    settings=StatusSettings,
+    route=route,
+    make_topic=_make_topic,
+)

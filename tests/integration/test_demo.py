@@ -1,0 +1,205 @@
+"""The demo as a user runs it: it ends by itself, ends on Ctrl-C, says what went wrong, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import attrs
+import pytest
+import trio
+
+from deploy.demo.statusd_process import HOST, USUAL_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.usefixtures("redis_program"),
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the demo's processes"),
+]
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 60.0
+POLL = 0.02
+
+
+@attrs.define
+class Demo:
+    """A running demo. Its processes carry `mark` in their environment, or work in `directory`."""
+
+    process: trio.Process
+    mark: str
+    directory: Path
+    output: bytes = b""
+
+    def commands(self) -> dict[int, str]:
+        """The demo's processes that live: process id -> command line."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                # redis-server writes its title over its environment.
+                if self.mark.encode() in (entry / "environ").read_bytes() or self._is_inside(entry / "cwd"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return found
+
+    def _is_inside(self, link: Path) -> bool:
+        return str(link.readlink()).startswith(str(self.directory))
+
+    async def wait_processes(self, count: int) -> None:
+        with trio.fail_after(DEADLINE):
+            while True:
+                if len(self.commands()) >= count:
+                    return
+                await trio.sleep(POLL)
+
+    def pid_of(self, name: str) -> int:
+        """The one process whose command line has `name` in it."""
+        (pid,) = [pid for pid, command in self.commands().items() if name in command]
+        return pid
+
+    async def wait_for(self, text: bytes) -> None:
+        assert self.process.stdout is not None
+        with trio.fail_after(DEADLINE):
+            while text not in self.output:
+                chunk = await self.process.stdout.receive_some()
+                assert chunk, self.output
+                self.output += chunk
+
+    async def wait_end(self) -> tuple[int, str]:
+        """The exit code and what was written to stderr; the rest of stdout is in `output`."""
+        assert self.process.stderr is not None
+        errors = b""
+
+        async def collect() -> None:
+            nonlocal errors
+            assert self.process.stderr is not None
+            async for chunk in self.process.stderr:
+                errors += chunk
+
+        with trio.fail_after(DEADLINE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(collect)
+                assert self.process.stdout is not None
+                async for chunk in self.process.stdout:
+                    self.output += chunk
+            return await self.process.wait(), errors.decode()
+
+
+@asynccontextmanager
+async def demo(directory: Path, *arguments: str) -> AsyncIterator[Demo]:
+    mark = f"demo-{uuid4()}"
+    environ = os.environ | {"DEMO_MARK": mark, "TMPDIR": str(directory), "PYTHONWARNINGS": "error"}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "deploy.demo", *arguments],
+        cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    running = Demo(process, mark, directory)
+    try:
+        yield running
+    finally:
+        for pid in running.commands():
+            os.kill(pid, signal.SIGKILL)
+        with trio.move_on_after(DEADLINE, shield=True):
+            await process.wait()
+
+
+def assert_nothing_left(ended: Demo) -> None:
+    assert ended.commands() == {}
+    assert list(ended.directory.iterdir()) == []
+
+
+async def test_it_ends_by_itself_with_everything_received(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--seconds", "5") as running:
+        code, errors = await running.wait_end()
+        assert code == 0, errors
+        assert "Traceback" not in errors
+        summary = re.fullmatch(rb"published (\d+), received (\d+)", running.output.splitlines()[-1])
+        assert summary is not None
+        assert int(summary[1]) == int(summary[2]) > 10
+        assert_nothing_left(running)
+
+
+async def test_ctrl_c_ends_all_of_it_quietly_with_0(tmp_path: Path) -> None:
+    async with demo(tmp_path) as running:
+        await running.wait_for(b"build_channels started")
+        assert len(running.commands()) == 3
+        os.killpg(running.process.pid, signal.SIGINT)
+        code, errors = await running.wait_end()
+        assert code == 0, errors
+        assert [line for line in errors.splitlines() if not line.startswith("-- connected to ")] == []
+        assert running.output.splitlines()[-1].startswith(b"published ")
+        assert_nothing_left(running)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_ctrl_c_while_it_starts_leaves_nothing_either(tmp_path: Path, count: int) -> None:
+    async with demo(tmp_path) as running:
+        await running.wait_processes(count)
+        os.killpg(running.process.pid, signal.SIGINT)
+        code, errors = await running.wait_end()
+        assert code == 0, errors
+        assert "Traceback" not in errors
+        assert_nothing_left(running)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("-m statusd", "demo: statusd ended unexpectedly, with status -9"), ("redis-server", "demo: the private redis")],
+)
+async def test_a_part_that_dies_ends_it_with_1_and_a_clear_line(tmp_path: Path, name: str, complaint: str) -> None:
+    async with demo(tmp_path) as running:
+        await running.wait_for(b"build_channels started")
+        os.kill(running.pid_of(name), signal.SIGKILL)
+        code, errors = await running.wait_end()
+        assert code == 1
+        assert complaint in errors
+        assert "Traceback" not in errors
+        assert_nothing_left(running)
+
+
+async def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
+    async with demo(tmp_path) as running:
+        await running.wait_for(b"build_channels started")
+        assert running.process.stdout is not None
+        await running.process.stdout.aclose()
+        with trio.fail_after(DEADLINE):
+            assert await running.process.wait() == 0
+        assert_nothing_left(running)
+
+
+async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        try:
+            taker = partial(trio.serve_tcp, trio.aclose_forcefully, USUAL_PORT, host=HOST)
+            await nursery.start(taker)
+        except OSError:
+            # Somebody else has it already: as good.
+            nursery.cancel_scope.cancel()
+        async with demo(tmp_path, "--seconds", "0.5") as running:
+            code, errors = await running.wait_end()
+        nursery.cancel_scope.cancel()
+    assert code == 0, errors
+    said = re.search(rb"Port 9002 is taken by another process: statusd serves on port (\d+) instead\.", running.output)
+    assert said is not None
+    assert b"ws://127.0.0.1:%s/" % said[1] in running.output
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+async def test_seconds_that_are_none_are_refused(tmp_path: Path, seconds: str) -> None:
+    async with demo(tmp_path, f"--seconds={seconds}") as running:
+        code, errors = await running.wait_end()
+        assert code == 2
+        assert "--seconds" in errors

@@ -1,0 +1,487 @@
+"""statusd from its start to its exit code, as whoever runs it sees it (SPEC 2, 3 and 6)."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from common.embedded import open_embedded_redis
+from tests.support.client import CLOSE, HANGUP_PAYLOAD, TEXT, handshake
+from tests.support.daemon import environment, open_daemon, run_to_end
+from tests.support.raw import (
+    HOST,
+    PATIENCE,
+    RedisConnection,
+    ask,
+    connect,
+    connect_silent,
+    fetch,
+    open_redis,
+    start_client,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from common.embedded import EmbeddedRedis
+
+pytestmark = pytest.mark.integration
+
+QUIET = {"ping_interval": "1h", "pong_timeout": "3h"}
+IMPATIENT = {"redis_retry_base": "20ms", "redis_retry_max": "50ms", "redis_request_timeout": "500ms"}
+GOODBYE = [(TEXT, HANGUP_PAYLOAD), (CLOSE, b"\x03\xe9")]
+
+AT_ONCE = 5.0
+"""Seconds that "at once" may take on a busy machine, the end of the interpreter included."""
+
+SECRET = "hunter2hunter2"
+
+
+# -- the drain --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_every_client_hears_goodbye_even_when_some_never_read(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery, number: signal.Signals
+) -> None:
+    settings = QUIET | {"write_timeout": "1s", "drain_timeout": "15s", "max_backlog": "64MB"}
+    expect = ["connection ended with error"]  # those who never read
+    deaf: list[trio.SocketStream] = []
+    async with open_redis(redis_server) as redis, open_redis(redis_server) as monitor:
+        try:
+            async with open_daemon(redis_server, settings, expect=expect) as daemon:
+                clients = [await connect(nursery, daemon.port, f"/run-{k % 3}:log") for k in range(45)]
+                deaf += [await connect_silent(daemon.port, "/run-0:log", receive_buffer=4096) for _ in range(5)]
+                await daemon.wait_said("connection accepted", 50)
+                await start_client(nursery, daemon.port, b"GET /run-0:log HTTP/1.1\r\n")  # holds nothing up
+                # More than the kernel takes for them: their goodbye can't even be written.
+                await redis.publish("run-0:log", ["x" * 1000] * 2000)
+                for client in clients[::3]:
+                    await client.receive(2000)
+                assert await monitor.call("MONITOR") == b"OK"
+                asked = trio.current_time()
+                daemon.signal(number)
+                assert await daemon.wait_exit() == 0
+                assert trio.current_time() - asked < 15
+                for client in clients:
+                    await client.wait_ended(within=PATIENCE)
+                    assert [seen[1:] for seen in client.seen[-2:]] == GOODBYE
+                [draining] = daemon.said("draining")
+                assert draining["connections"] == 50
+                assert len(daemon.said("connection closed", reason="drain")) >= 45
+                assert (daemon.lines[-1]["msg"], daemon.lines[-1]["code"]) == ("stopped", 0)
+                unsubscribed = await commands_until_gone(redis, monitor)
+                assert sum("UNSUBSCRIBE" in command.upper() for command in unsubscribed) == 3
+        finally:
+            for stream in deaf:
+                await stream.aclose()
+
+
+async def commands_until_gone(redis: RedisConnection, monitor: RedisConnection) -> list[str]:
+    """What Redis was asked by others until now, by its own account."""
+    await redis.call("ECHO", "the end")
+    commands: list[str] = []
+    while "the end" not in (command := str(await monitor.next())):
+        commands.append(command)
+    return commands
+
+
+async def test_the_drain_ends_in_time_although_writes_may_take_longer(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1s"}
+    async with open_daemon(redis_server, settings, expect=["drain timed out"]) as daemon:
+        client = await connect(nursery, daemon.port, "/run:log")
+        async with await connect_silent(daemon.port, "/run:log"):
+            await daemon.wait_said("connection accepted", 2)
+            asked = trio.current_time()
+            daemon.signal()
+            assert await daemon.wait_exit() == 0
+            assert 0.9 < trio.current_time() - asked < 1 + AT_ONCE
+        await client.wait_ended(within=PATIENCE)
+        assert [seen[1:] for seen in client.seen] == GOODBYE
+        [timed_out] = daemon.said("drain timed out")
+        assert timed_out["connections"] == 1
+        assert len(daemon.said("connection closed", reason="drain")) == 2
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(redis_server: EmbeddedRedis, second: signal.Signals) -> None:
+    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1m"}
+    expect = ["ended by a second signal"]
+    async with (
+        open_daemon(redis_server, settings, expect=expect, code=1) as daemon,
+        await connect_silent(daemon.port, "/run:log"),
+    ):
+        await daemon.wait_said("connection accepted")
+        daemon.signal()
+        await daemon.wait_said("draining")
+        assert not daemon.ended
+        daemon.signal(second)
+        assert await daemon.wait_exit(within=AT_ONCE) == 1
+
+
+async def test_hangups_are_spread(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
+    number, spread = 10, 1.0
+    async with open_daemon(redis_server, QUIET | {"drain_spread": "1s"}) as daemon:
+        clients = [await connect(nursery, daemon.port, "/run:log") for _ in range(number)]
+        asked = trio.current_time()
+        daemon.signal()
+        for client in clients:
+            await client.wait_ended(within=PATIENCE)
+            assert [seen[1:] for seen in client.seen] == GOODBYE
+        told = [client.seen[0].time - asked for client in clients]
+        # Oldest first, each not before its turn. How late it may be is the machine's business.
+        assert told == sorted(told)
+        turns = [spread * k / number for k in range(number)]
+        assert all(time > turn - 0.05 for time, turn in zip(told, turns, strict=True)), told
+        assert await daemon.wait_exit() == 0
+
+
+async def test_while_draining_the_pages_say_so_and_nobody_is_let_in(redis_server: EmbeddedRedis) -> None:
+    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1m"}
+    async with open_daemon(redis_server, settings) as daemon:
+        async with await connect_silent(daemon.port, "/run:log"):
+            await daemon.wait_said("connection accepted")
+            daemon.signal()
+            await daemon.wait_said("draining")
+            health, live = await fetch(daemon.port, "/health"), await fetch(daemon.port, "/health/live")
+            assert (health.status, health.body, live.status) == (503, b"draining\n", 200)
+            late = await ask(daemon.port, handshake("/run:log"))
+            assert (late.status, late.body) == (503, b"the daemon is going down\n")
+            assert int(late.headers["retry-after"]) > 0
+        # The last one has left: the daemon need not wait any longer.
+        assert await daemon.wait_exit(within=AT_ONCE) == 0
+
+
+async def test_hangup_frames_can_be_switched_off_and_the_close_code_stays(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    async with open_daemon(redis_server, QUIET | {"hangup": "none"}) as daemon:
+        client = await connect(nursery, daemon.port, "/run:log")
+        daemon.signal()
+        await client.wait_ended(within=PATIENCE)
+        assert [seen[1:] for seen in client.seen] == [(CLOSE, b"\x03\xe9")]
+
+
+async def test_a_drain_while_redis_is_away_is_as_short(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
+    settings = QUIET | {"redis_max_retries": "0"}
+    expect = ["redis stream interrupted", "redis unavailable, retrying", "redis request timed out"]
+    async with open_daemon(redis_server, settings, expect=expect) as daemon:
+        client = await connect(nursery, daemon.port, "/run:log")
+        await redis_server.kill()
+        await daemon.wait_said("redis stream interrupted")
+        daemon.signal()
+        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        await client.wait_ended(within=PATIENCE)
+        assert [seen[1:] for seen in client.seen] == GOODBYE
+
+
+async def test_a_drain_while_redis_is_stopped_ends_in_time(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
+    expect = ["redis stream interrupted", "redis unavailable, retrying", "redis request timed out"]
+    async with open_daemon(redis_server, QUIET | {"redis_request_timeout": "500ms"}, expect=expect) as daemon:
+        client = await connect(nursery, daemon.port, "/run:log")
+        redis_server.stop()
+        daemon.signal()
+        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        await client.wait_ended(within=PATIENCE)
+        assert [seen[1:] for seen in client.seen] == GOODBYE
+
+
+# -- starts that fail -------------------------------------------------------------------------------------------------
+
+
+async def test_a_taken_port_is_one_clear_line() -> None:
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        address = f"{HOST}:{other.getsockname()[1]}"
+        ended = await run_to_end(environ=environment() | {"STATUS_LISTEN_ADDR": address})
+    [error] = ended.said("warn", "error")
+    assert (ended.code, error["msg"], error["address"], ended.stderr) == (2, "can't listen", address, "")
+    assert "in use" in error["error"].lower()
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"STATUS_REDIS_URL": f"redis://:{SECRET}@localhost/two"}, ["STATUS_REDIS_URL"]),
+        ({"REDIS_URL": f"http://:{SECRET}@localhost"}, ["REDIS_URL"]),
+        ({"STATUS_REDIS_PASSWORD_FILE": "empty"}, ["STATUS_REDIS_PASSWORD_FILE", "empty"]),
+        ({"REDIS_PASSWORD_FILE": "missing"}, ["REDIS_PASSWORD_FILE", "missing", "No such file"]),
+    ],
+    ids=["database", "scheme", "empty-secret", "missing-secret"],
+)
+async def test_a_bad_configuration_is_one_clear_line_and_no_secret(
+    tmp_path: Path, variables: Mapping[str, str], words: list[str]
+) -> None:
+    (tmp_path / "empty").write_text("\n")
+    given = {name: str(tmp_path / value) if name.endswith("_FILE") else value for name, value in variables.items()}
+    ended = await run_to_end(environ=environment() | given)
+    [line] = ended.lines
+    assert (ended.code, line["level"], line["msg"], ended.stderr) == (2, "error", "bad configuration", "")
+    assert all(word in line["error"] for word in words), line["error"]
+    assert SECRET not in ended.stdout
+
+
+async def test_without_redis_at_start_it_gives_up_after_the_retries(redis_server: EmbeddedRedis) -> None:
+    await redis_server.kill()
+    ended = await run_to_end(environ=environment(redis_server, IMPATIENT | {"redis_max_retries": "4"}))
+    assert (ended.code, ended.stderr) == (1, "")
+    retries = [line for line in ended.lines if line["msg"] == "redis unavailable, retrying"]
+    assert [line["attempt"] for line in retries] == [1, 2, 3]
+    [error] = ended.said("error")
+    assert error["msg"] == "redis unavailable at start"
+    assert "4 attempts" in error["error"]
+    assert "connection refused" in error["error"]
+    assert (ended.lines[-1]["msg"], ended.lines[-1]["code"]) == ("stopped", 1)
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [(None, ["NOAUTH", "set the Redis password"]), (SECRET, ["WRONGPASS", "check user name and password"])],
+)
+async def test_refused_credentials_at_start_end_it_at_once_and_say_what_to_mend(
+    redis_program: Path, password: str | None, words: list[str]
+) -> None:
+    async with open_embedded_redis(password="right", program=redis_program) as redis:
+        url = f"redis://{HOST}:{redis.port}/2"
+        given = environment(url, {} if password is None else {"redis_password": password})
+        ended = await run_to_end(environ=given)
+        [error] = ended.said("error")
+        assert (ended.code, error["msg"], ended.stderr) == (1, "redis unavailable at start", "")
+        assert all(word in error["error"] for word in words), error["error"]
+        assert [line["msg"] for line in ended.lines].count("redis connecting") == 1
+        assert "redis unavailable, retrying" not in ended.stdout
+        assert SECRET not in ended.stdout
+
+        checked = await run_to_end("check", environ=given)
+        assert (checked.code, SECRET in checked.stdout) == (1, False)
+        assert words[0] in checked.stdout
+
+
+async def test_until_redis_is_there_the_port_is_bound_and_says_what_it_waits_for(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    await redis_server.kill()
+    settings = QUIET | IMPATIENT | {"redis_max_retries": "0"}
+    async with open_daemon(redis_server, settings, healthy=False, expect=["redis unavailable, retrying"]) as daemon:
+        health, live = await fetch(daemon.port, "/health"), await fetch(daemon.port, "/health/live")
+        assert (health.status, health.body, live.status) == (503, b"redis is unavailable\n", 200)
+        refused = await ask(daemon.port, handshake("/run:log"))
+        assert (refused.status, int(refused.headers["retry-after"]) > 0) == (503, True)
+        await daemon.wait_said("redis unavailable, retrying", 10)  # as long as it takes
+        assert daemon.said("ready") == []
+        await redis_server.start()
+
+        async def healthy() -> bool:
+            return await daemon.health() == 200
+
+        await wait_until(healthy, "healthy once Redis is there")
+        client = await connect(nursery, daemon.port, "/run:log")
+        async with open_redis(redis_server) as redis:
+            await redis.publish("run:log", ["at last"])
+        assert await client.receive(1) == [b'{"type":"status","data":"at last"}']
+        messages = [line["msg"] for line in daemon.lines]
+        assert messages.index("listening") < messages.index("redis connecting")
+
+
+async def test_a_signal_before_redis_was_there_ends_it_with_0(redis_server: EmbeddedRedis) -> None:
+    await redis_server.kill()
+    async with open_daemon(redis_server, healthy=False, expect=["redis unavailable, retrying"]) as daemon:
+        await daemon.wait_said("redis unavailable, retrying")
+        daemon.signal()
+        assert await daemon.wait_exit(within=AT_ONCE) == 0
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+
+async def test_check_shows_the_configuration_masked_and_whether_redis_answers(
+    redis_program: Path, tmp_path: Path
+) -> None:
+    secret_file = tmp_path / "token"
+    secret_file.write_text("tok3n-of-the-operator\n")
+    settings = {"ping_interval": "7s", "admin_token_file": str(secret_file), "pong_timeout": "soon", "pign": "1"}
+    async with open_embedded_redis(password=SECRET, program=redis_program) as redis:
+        good = await run_to_end("check", environ=environment(redis, settings))
+        assert (good.code, good.stderr) == (0, "")
+        lines = good.stdout.splitlines()
+        assert "STATUS_PING_INTERVAL=7s" in lines
+        assert "STATUS_PONG_TIMEOUT=1m5s" in lines
+        assert f"STATUS_REDIS_URL=redis://:***@{HOST}:{redis.port}/2" in lines
+        assert lines[-1].startswith("redis: OK, version ")
+        warnings = [line for line in lines if line.startswith("warning: ")]
+        assert len(warnings) == 2
+        assert "STATUS_PONG_TIMEOUT" in warnings[0]
+        assert "STATUS_PIGN" in warnings[1]
+        assert "STATUS_PING" in warnings[1]
+        url = redis.url(2)
+    wrong = await run_to_end("check", environ=environment("redis://localhost/two"))
+    assert (wrong.code, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert "STATUS_REDIS_URL" in wrong.stderr
+    bad = await run_to_end("check", environ=environment(url, settings))
+    assert (bad.code, bad.stderr) == (1, "")
+    assert bad.stdout.splitlines()[-1].startswith("redis: FAILED: ")
+    assert "connection refused" in bad.stdout
+    for output in (good.stdout, bad.stdout):
+        assert SECRET not in output
+        assert "tok3n" not in output
+
+
+async def test_the_log_of_a_start_masks_secrets(redis_program: Path) -> None:
+    async with (
+        open_embedded_redis(password=SECRET, program=redis_program) as redis,
+        open_daemon(redis, {"admin_token": "tok3n-of-the-operator"}) as daemon,
+    ):
+        [starting] = daemon.said("starting")
+        assert starting["settings"]["STATUS_PING_INTERVAL"] == "5s"
+        text = str(daemon.lines)
+        assert "***" in text
+        assert SECRET not in text
+        assert "tok3n" not in text
+
+
+# -- what an operator's machine may do to it --------------------------------------------------------------------------
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads and that takes nothing more."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writing, bytes(4096))
+        os.set_blocking(writing, True)
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+async def test_a_log_that_nobody_reads_does_not_stop_the_service(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    settings = QUIET | {"listen_addr": f"{HOST}:{free_port()}"}
+    with full_pipe() as stdout:
+        async with open_redis(redis_server) as redis, open_daemon(redis_server, settings, stdout=stdout) as daemon:
+            port = daemon.port
+            await wait_until(lambda: serves(port), "it serves")
+            client = await connect(nursery, port, "/run:log")
+            # Each visit is two lines of a kilobyte: together they are more than the daemon keeps of its log.
+            names = f"{'r' * 256}:{'c' * 256}"
+            for number in range(10):
+                async with trio.open_nursery() as visits:
+                    for _ in range(80):
+                        visits.start_soon(visit, port, f"/{names}")
+                await redis.publish("run:log", [str(number)])
+                assert (await client.receive(number + 1))[-1] == f'{{"type":"status","data":"{number}"}}'.encode()
+            assert await daemon.health() == 200
+            daemon.signal()
+            await client.wait_ended(within=PATIENCE)
+            assert [seen[1:] for seen in client.seen[-2:]] == GOODBYE
+            # It does not wait for ever for somebody to read its last words.
+            assert await daemon.wait_exit(within=2 + AT_ONCE) == 0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for a daemon whose log can't tell which one it got."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def visit(port: int, path: str) -> None:
+    """Come and go."""
+    async with trio.open_nursery() as nursery:
+        client = await connect(nursery, port, path)
+        await client.leave()
+
+
+async def test_a_log_whose_reader_is_gone_does_not_change_the_exit_code(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    reading, writing = os.pipe()
+    try:
+        async with open_daemon(
+            redis_server, QUIET | {"listen_addr": f"{HOST}:{free_port()}"}, stdout=writing
+        ) as daemon:
+            port = daemon.port
+            await wait_until(lambda: serves(port), "it serves")
+            os.close(reading)
+            client = await connect(nursery, port, "/run:log")
+            assert await daemon.health() == 200
+            await client.leave()
+            await visit(port, "/run:log")
+    finally:
+        os.close(writing)
+
+
+async def serves(port: int) -> bool:
+    """Whether the daemon on that port is healthy."""
+    try:
+        return (await fetch(port, "/health")).status == 200
+    except OSError:
+        return False
+
+
+async def test_out_of_descriptors_it_pauses_says_so_and_goes_on(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    async with (
+        open_redis(redis_server) as redis,
+        open_daemon(redis_server, QUIET, expect=["accepting paused"]) as daemon,
+    ):
+        clients = [await connect(nursery, daemon.port, "/run:log") for _ in range(5)]
+        await wait_until(lambda: daemon.clients() == 5, "only they are there")
+        room = 3
+        limit = daemon.descriptors() + room
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        waiting = [await start_client(nursery, daemon.port, handshake("/run:log")) for _ in range(room + 4)]
+        [paused] = await daemon.wait_said("accepting paused")
+        assert paused["level"] == "error"
+        assert "open files" in paused["error"]
+        for client in waiting[:room]:
+            await client.wait(lambda client: client.status == 101, within=PATIENCE)
+        # Those who are in don't notice.
+        await redis.publish("run:log", ["still here"])
+        for client in clients:
+            assert await client.receive(1) == [b'{"type":"status","data":"still here"}']
+        assert [client.status for client in waiting[room:]] == [None] * 4
+        for client in clients:
+            await client.leave()
+        for client in waiting:
+            await client.wait(lambda client: client.status == 101, within=PATIENCE)
+        await daemon.wait_said("accepting again")
+        assert await daemon.health() == 200
+
+
+async def test_out_of_descriptors_is_said_once_while_sockets_come_and_go(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    async with open_daemon(redis_server, QUIET, expect=["accepting paused"]) as daemon:
+        clients = [await connect(nursery, daemon.port, "/run:log") for _ in range(5)]
+        await wait_until(lambda: daemon.clients() == 5, "only they are there")
+        limit = daemon.descriptors()
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        waiting = [await start_client(nursery, daemon.port, handshake("/run:log")) for _ in range(5)]
+        await daemon.wait_said("accepting paused")
+        for number, client in enumerate(clients, 1):
+            await client.leave()
+            await daemon.wait_said("connection accepted", len(clients) + number)
+        for client in waiting:
+            await client.wait(lambda client: client.status == 101, within=PATIENCE)
+        await daemon.wait_said("accepting again")
+        assert len(daemon.said("accepting paused")) == 1
