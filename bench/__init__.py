@@ -1,0 +1,16 @@
+"""What the daemons cost and how fast they are, measured side by side with honest peers.
+
+Layout, in the order a run passes through it:
+
+    fanout.py    the row: its command line, rounds, JSON document and table
+    targets.py   what is measured: the daemon and its peers, each a process from start to stop
+    load.py      the load generator: many clients and the publisher in one cheap loop
+    ledger.py    who got what, and when
+    wire.py      the client's side of RFC 6455, as pure functions of bytes
+    cpu.py       CPU time of process trees, from /proc
+    report.py    from what the generator saw to what is printed
+    stats.py     percentiles, medians with spread, ratios
+    peers/       the bridges that the daemon is compared with, one folder each
+
+`README.md` says what is measured and how to read it.
+"""
