@@ -87,7 +87,11 @@ def totals(report: Report) -> Report:
 
 def render(report: Report, accept: str) -> tuple[bytes, str]:
     """The body and content type that suit an `Accept` header: OpenMetrics where asked for, else Prometheus text."""
-    encoder, content_type = choose_encoder(accept)
+    try:
+        encoder, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version that is no number, say: whoever asks like that gets the usual text.
+        encoder, content_type = choose_encoder("")
     registry = CollectorRegistry()
     registry.register(_Reported(report))
     return encoder(registry), content_type

@@ -59,6 +59,7 @@ class ThreadedWriter:
         self._lines: deque[bytes] = deque()
         self._queued = 0
         self._dropped = 0
+        self._to_be_said = False
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -70,9 +71,10 @@ class ThreadedWriter:
         with self._changed:
             if self._queued + len(data) > self._limit:
                 self._dropped += 1
-                return
-            self._lines.append(data)
-            self._queued += len(data)
+                self._to_be_said = True
+            else:
+                self._lines.append(data)
+                self._queued += len(data)
             self._changed.notify()
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
@@ -85,25 +87,32 @@ class ThreadedWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._lines and not self._closing:
+                while not (self._lines or self._to_be_said or self._closing):
                     self._changed.wait()
-                if not self._lines:
+                if not (self._lines or self._dropped):
                     return
                 lines = list(self._lines)
                 self._lines.clear()
                 dropped, self._dropped = self._dropped, 0
-            if dropped:
-                lines.append(_dropped_line(dropped))
-            try:
-                for piece in _pieces(lines):
-                    _write_all(self._out, piece)
-            except (OSError, ValueError):
-                # Standard output is gone (a closed pipe, a full disk): there is nowhere left to say so.
-                with self._changed:
-                    self._dropped += dropped
-            finally:
-                with self._changed:
-                    self._queued = sum(map(len, self._lines))
+                self._to_be_said = False
+                last = self._closing
+            written = self._write([*lines, *([_dropped_line(dropped)] if dropped else [])])
+            with self._changed:
+                self._queued = sum(map(len, self._lines))
+                if not written:
+                    # A full disk, a closed pipe. It is said with the next line, and not tried again until then.
+                    self._dropped += len(lines) + dropped
+                    if last:
+                        return
+
+    def _write(self, lines: list[bytes]) -> bool:
+        """Write the lines; return False if the output failed on any of them."""
+        try:
+            for piece in _pieces(lines):
+                _write_all(self._out, piece)
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 @contextmanager
@@ -144,8 +153,29 @@ def _render(sink: WrappedLogger, method: str, event: EventDict) -> str:
     if "exception" in event:
         event["traceback"] = event.pop("exception")
     line.update(event)
-    sink.write(json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str))
+    sink.write(_to_json(line))
     raise structlog.DropEvent
+
+
+def _to_json(line: dict[str, object]) -> str:
+    """The line as JSON; what JSON has no word for is said as text, whatever it is: a log line must not end a task."""
+    try:
+        return _dumps(line)
+    except (TypeError, ValueError, RecursionError):
+        return _dumps(
+            {name: value if isinstance(value, str | bool | None) else _text(value) for name, value in line.items()}
+        )
+
+
+def _dumps(line: dict[str, object]) -> str:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=_text, allow_nan=False)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an object that can't even be named is named by its type
+        return f"<{type(value).__name__}>"
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:

@@ -86,6 +86,8 @@ class Heartbeat:
             self._changed = trio.Event()
             with trio.move_on_at(self._next()):
                 await self._changed.wait()
+            # If this process was held up, signs of life may wait to be read: let the readers run before the verdict.
+            await trio.lowlevel.checkpoint()
             self._end_silent()
             await self._ping_due()
 
@@ -109,22 +111,29 @@ class Heartbeat:
     async def _ping_due(self) -> None:
         horizon = trio.current_time() + self._interval * EARLY
         pinged = 0
+        held_up = False
         while self._beats and self._beats[0].due <= horizon:
             beat = self._beats.popleft()
             if beat.peer is None:
                 continue
-            beat.due += self._interval
+            # After a hold-up that swallowed intervals one ping is enough; the phase is kept.
+            missed = (horizon - beat.due) // self._interval
+            held_up = held_up or missed > 0
+            beat.due += self._interval * (1 + missed)
             self._beats.append(beat)
             beat.peer.ping()
             self._suspect(beat)
             pinged += 1
             if pinged % BATCH == 0:
                 await trio.lowlevel.checkpoint()
+        if held_up:
+            self._beats = deque(sorted(self._beats, key=lambda beat: beat.due))
 
     def _suspect(self, beat: _Beat) -> None:
         """Watch `beat` closely if its peer could time out before the next visit."""
         if beat.peer is not None and not beat.suspected:
             deadline = beat.peer.last_seen + self._timeout
-            if deadline <= beat.due:
+            # The next visit may be late by as much as the one of a peer before it was early.
+            if deadline <= beat.due + 2 * EARLY * self._interval:
                 beat.suspected = True
                 heapq.heappush(self._suspects, (deadline, next(self._order), beat))

@@ -181,7 +181,8 @@ async def test_clients_are_sent_away_when_the_retries_are_exhausted(
         await redis_server.kill()
         await client.wait_ended(within=PATIENCE)
         assert client.close_code == 1013
-        assert len(daemon.said(RETRY, attempt=1)) == len(daemon.said(EXHAUSTED)) == 2
+        await daemon.wait_said(EXHAUSTED, 2)
+        assert len(daemon.said(RETRY, attempt=1)) == 2
 
 
 async def test_a_handshake_that_meets_the_end_of_an_outage_is_accepted(

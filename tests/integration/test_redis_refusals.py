@@ -136,7 +136,7 @@ async def test_a_forbidden_channel_ends_its_own_clients_only(
             forbidden = [await connect(nursery, daemon.port, "/secret:log") for _ in range(3)]
             for client in forbidden:
                 await check_refused(client)
-            assert daemon.said(REFUSED, channel="secret:log")
+            assert await daemon.wait_said(REFUSED, channel="secret:log")
             assert all("NOPERM" in line["error"] for line in daemon.said(REFUSED))
             assert len(await daemon.wait_said(ENDED, 3, reason="refused_by_redis", channel="log", run_id="secret")) == 3
             assert await daemon.metric("status2_disconnects_total", 'reason="refused_by_redis"') == 3
@@ -212,7 +212,7 @@ async def test_a_message_too_large_is_dropped_and_ends_nobody(
         assert await other.receive(1) == [status("other")]
         assert await daemon.metric("status2_messages_dropped_total", 'reason="too_big"') == 2
         fields = {"reason": "too_big", "channel": RUN, "limit": 8 * MB, "level": "warn"}
-        assert [line["bytes"] for line in daemon.said(DROPPED, **fields)] == [20 * MB, 8 * MB + 1]
+        assert [line["bytes"] for line in await daemon.wait_said(DROPPED, 2, **fields)] == [20 * MB, 8 * MB + 1]
         assert await daemon.metric("status2_redis_reconnects_total") == 1
 
 

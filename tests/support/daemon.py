@@ -216,7 +216,8 @@ class DaemonProcess:
             for line in self.lines
             if "traceback" in line or (line["level"] in {"warn", "error"} and line["msg"] not in self.expected)
         ]
-        assert (unexpected, self.stderr) == ([], "")
+        assert not unexpected, f"not expected: {unexpected}"
+        assert not self.stderr, f"on standard error: {self.stderr}"
 
     def tail(self) -> str:
         """The last it said, for whoever reads a failure."""
@@ -256,7 +257,8 @@ async def open_daemon(
             yield daemon
             if not daemon.signalled:
                 daemon.signal()
-            assert await daemon.wait_exit() == code
+            ended = await daemon.wait_exit()
+            assert ended == code, f"exit code {ended}, not {code}"
             daemon.check_said()
         except BaseException as error:
             error.add_note(f"statusd said at last:\n{daemon.tail()}")
