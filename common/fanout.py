@@ -138,11 +138,12 @@ class Hub:
         """Let go of deserted topics when their time has come, until cancelled."""
         while True:
             self._desertion = trio.Event()
-            with trio.move_on_at(min(self._deserted.values(), default=math.inf)):
+            # All linger equally long, so the first is the next.
+            with trio.move_on_at(next(iter(self._deserted.values()), math.inf)):
                 await self._desertion.wait()
             now = trio.current_time()
-            for channel in [channel for channel, due in self._deserted.items() if due <= now]:
-                self._forget(channel)
+            while self._deserted and next(iter(self._deserted.values())) <= now:
+                self._forget(next(iter(self._deserted)))
 
     async def aclose(self) -> None:
         """Give back every subscription, waiting for Redis to say so within its request timeout."""
@@ -164,14 +165,14 @@ class Hub:
 
     async def on_messages(self, batch: dict[bytes, list[bytes]], read_at: float) -> None:
         """Forward what one read from Redis brought: payloads by channel, in order."""
-        for channel, payloads in batch.items():
-            topic = self._topics.get(channel)
+        # Looked up before the first wait: a topic that is made anew meanwhile must not get what its predecessor missed.
+        for topic, payloads in [(self._topics.get(channel), payloads) for channel, payloads in batch.items()]:
             if topic is None or not topic.peers:
                 continue
             try:
                 frames = topic.encode(payloads)
             except Exception:  # noqa: BLE001 - the barrier: one topic's bug ends its clients, not the link
-                self._log.exception("messages could not be encoded", channel=channel.decode("utf-8", "replace"))
+                self._log.exception("messages could not be encoded", channel=topic.channel.decode("utf-8", "replace"))
                 topic.end(INTERNAL_ERROR)
                 continue
             if frames.number:
@@ -204,10 +205,10 @@ class Hub:
         self._note_change()
 
     def on_refused(self, channel: bytes, error: Exception) -> None:
-        """Redis refuses this channel to us: its clients end, nobody else's."""
+        """Redis refuses this channel to us: its clients end, nobody else's. The link has logged it."""
+        del error
         topic = self._topics.get(channel)
         if topic is not None:
-            self._log.warning("subscription refused", channel=channel.decode("utf-8", "replace"), error=str(error))
             topic.end(REFUSED_BY_REDIS)
 
     def on_exhausted(self) -> None:

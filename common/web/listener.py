@@ -108,6 +108,10 @@ async def accept(
         try:
             sock, name = listener.accept()
         except (BlockingIOError, InterruptedError):
+            # Not before everybody who waited is in: one socket that closes lets in one, and that is no recovery.
+            if paused:
+                paused = False
+                log.info("accepting again")
             await trio.lowlevel.wait_readable(listener)
             continue
         except OSError as error:
@@ -121,9 +125,6 @@ async def accept(
             else:
                 raise
             continue
-        if paused:
-            paused = False
-            log.info("accepting again")
         sock.setblocking(False)
         # The stream sets TCP_NODELAY and TCP_NOTSENT_LOWAT, which caps what a stalled client holds in the kernel.
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))

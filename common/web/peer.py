@@ -31,7 +31,7 @@ from common.web.wire import Wire
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 READ_SIZE: Final = 4096
 """Bytes read at a time: clients send little, and a waiting read must not hold a large buffer."""
@@ -71,6 +71,7 @@ class Peer:
         "_ws",
         "disconnect",
         "error",
+        "fields",
         "last_seen",
         "opened_at",
         "talked_nonsense",
@@ -105,6 +106,8 @@ class Peer:
         """Why the conversation ended; None while it goes on."""
         self.error: BaseException | None = None
         """The bug that ended it, for the log."""
+        self.fields: Mapping[str, str] = {}
+        """What the log says of it: whom it listens to, and from where."""
         self.last_seen = self.opened_at = trio.current_time()
 
     @property

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.exposition import render
 from common.fleet import FleetError
-from common.web.disconnect import DRAIN, INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
+from common.web.disconnect import DRAIN, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
 from common.web.forwarded import IPAddress, client_address, is_trusted
 from common.web.handshake import Page, Route, Upgrade, decide
 from common.web.http import BadHead, Head, Response, read_head, refusal
@@ -46,7 +47,7 @@ LINGER_LIMIT: Final = 1 << 20
 """Bytes of such a client that are read and thrown away."""
 
 MAX_TURNED_AWAY: Final = 256
-"""Sockets over the limit that may take their answer at the same time; more are closed without one."""
+"""Sockets over a limit that are served at the same time, to be told so; more are closed without an answer."""
 
 
 @attrs.frozen
@@ -93,6 +94,7 @@ class Server:
         self._fleet = fleet
         self._log = log
         self._turned_away = 0
+        self._handshakes = 0
         self._ended = trio.Event()
         self.peers: dict[Peer, None] = {}
         """The conversations that are open now, oldest first."""
@@ -108,8 +110,8 @@ class Server:
         return self._fleet.unready()
 
     async def wait_empty(self) -> None:
-        """Wait until the last conversation has ended and its socket is closed."""
-        while self.peers:
+        """Wait until the last conversation has ended, and every handshake that waits for Redis has its answer."""
+        while self.peers or self._handshakes:
             self._ended = trio.Event()
             await self._ended.wait()
 
@@ -117,46 +119,67 @@ class Server:
         """Serve one socket and close it. Only `Cancelled` comes out."""
         ticket = self._admission.enter()
         try:
-            if ticket is None:
-                await self._turn_away(client)
-            else:
-                await self._serve_admitted(client, ticket)
+            await self._serve(client, ticket)
         except Exception:  # noqa: BLE001 - see below
             # The barrier: a bug in serving one socket is that socket's end and nobody else's.
             self._log.exception("request failed", remote=str(client.address))
-            with trio.move_on_after(LINGER):
-                await self._answer(client, _BUG)
+            await self._answer(client, _BUG)
         finally:
             if ticket is not None:
                 ticket.release()
             await trio.aclose_forcefully(client.stream)
 
-    async def _serve_admitted(self, client: Client, ticket: Ticket) -> None:
+    async def _serve(self, client: Client, ticket: Ticket | None) -> None:
         proxied = is_trusted(client.address, self._policy.trusted_proxies)
-        if not proxied and not ticket.claim(client.address):
-            await self._answer(client, _full("too_many_connections_per_address"))
+        if ticket is None:
+            await self._turn_away(client, "too_many_connections")
+        elif not proxied and not ticket.claim(client.address):
+            await self._turn_away(client, _TOO_MANY_PER_ADDRESS)
+        else:
+            requested = await self._request(client)
+            if requested is not None:
+                head, upgrade = requested
+                address = client.address
+                if proxied:
+                    forwarded = head.values(b"x-forwarded-for")
+                    address = client_address(address, forwarded, self._policy.trusted_proxies)
+                    if not ticket.claim(address):
+                        await self._answer(client, _full(_TOO_MANY_PER_ADDRESS), head)
+                        return
+                await self._upgrade(client, head, upgrade, address)
+
+    async def _turn_away(self, client: Client, reason: str) -> None:
+        """Serve a socket over a limit: pages, since being full is no illness, but no conversation.
+
+        Such sockets are few (`MAX_TURNED_AWAY`); more are closed without an answer.
+        """
+        if self._turned_away >= MAX_TURNED_AWAY:
             return
+        self._turned_away += 1
         try:
-            head = await read_head(client.stream, within=self._policy.handshake_timeout)
+            requested = await self._request(client)
+            if requested is not None:
+                await self._answer(client, _full(reason), requested[0])
+        finally:
+            self._turned_away -= 1
+
+    async def _request(self, client: Client) -> tuple[Head, Upgrade] | None:
+        """Read a request; return the handshake that it is, or answer it."""
+        policy = self._policy
+        try:
+            head = await read_head(client.stream, within=policy.handshake_timeout)
         except BadHead as bad:
             if bad.response is not None:
                 await self._answer(client, bad.response)
-            return
-        policy = self._policy
-        decision = decide(head, route=self._route, origins=policy.origins, metrics_enabled=policy.metrics_enabled)
-        match decision:
-            case Response():
-                await self._answer(client, decision, head)
-            case Page():
-                await self._answer(client, await self._page(decision, head), head)
-            case Upgrade():
-                address = client.address
-                if proxied:
-                    address = client_address(address, head.values(b"x-forwarded-for"), policy.trusted_proxies)
-                    if not ticket.claim(address):
-                        await self._answer(client, _full("too_many_connections_per_address"), head)
-                        return
-                await self._upgrade(client, head, decision, address)
+            return None
+        match decide(head, route=self._route, origins=policy.origins, metrics_enabled=policy.metrics_enabled):
+            case Response() as response:
+                await self._answer(client, response, head)
+            case Page() as page:
+                await self._answer(client, await self._page(page, head), head)
+            case Upgrade() as upgrade:
+                return head, upgrade
+        return None
 
     async def _upgrade(self, client: Client, head: Head, upgrade: Upgrade, address: IPAddress | None) -> None:
         if self.draining:
@@ -166,11 +189,18 @@ class Server:
         peer = Peer(client.stream, client.sock, self._policy.peer, self._observe, wants_gap=route.wants_gap)
         topic = self._hub.join(route.channel, peer)
         try:
-            obstacle = await self._wait_ready(topic, peer)
-            if obstacle is not None:
-                await self._answer(client, obstacle, head)
-                return
-            await self._converse(peer, upgrade, head.trailing, str(address))
+            self._handshakes += 1
+            try:
+                obstacle = await self._wait_ready(topic, peer)
+                if obstacle is not None:
+                    await self._send(client, obstacle)
+            finally:
+                self._handshakes -= 1
+                self._ended.set()
+            if obstacle is None:
+                await self._converse(peer, upgrade, head.trailing, str(address))
+            else:
+                await _linger(client)
         finally:
             self._hub.leave(topic, peer)
 
@@ -190,36 +220,37 @@ class Server:
         return None
 
     async def _converse(self, peer: Peer, upgrade: Upgrade, trailing: bytes, remote: str) -> None:
-        fields = upgrade.route.fields
+        fields = peer.fields = {**upgrade.route.fields, "remote": remote}
         self.peers[peer] = None
         self._counters.connections += 1
         self._heartbeat.add(peer)
-        self._log.info("connection accepted", **fields, remote=remote)
+        self._log.info("connection accepted", **fields)
         try:
             await peer.converse(upgrade.response, trailing)
             self._heartbeat.remove(peer)
             await peer.say_goodbye()
         except Exception:  # noqa: BLE001 - see below
             # Not for the barrier of `serve`, which would answer with HTTP in the middle of a conversation.
-            self._log.exception("conversation failed", **fields, remote=remote)
+            self._log.exception("conversation failed", **fields)
         finally:
             self._heartbeat.remove(peer)
+            peer.wire.finish()
             del self.peers[peer]
             self._ended.set()
-            self._log_end(peer, {**fields, "remote": remote})
+            self._log_end(peer)
 
-    def _log_end(self, peer: Peer, fields: dict[str, str]) -> None:
+    def _log_end(self, peer: Peer) -> None:
         # A conversation that was cut off without a reason of its own was cut off by the end of the drain.
         disconnect = peer.disconnect or DRAIN
         self._counters.disconnects[disconnect.reason] += 1
         self._counters.write_errors += disconnect is WRITE_ERROR
         log = self._log.bind(
-            **fields,
+            **peer.fields,
             reason=disconnect.reason,
             seconds=round(trio.current_time() - peer.opened_at, 3),
             frames=peer.wire.frames_sent,
         )
-        if disconnect is INTERNAL_ERROR:
+        if peer.error is not None:
             log.error("connection ended with error", exc_info=peer.error)
         elif disconnect.error:
             log.warning("connection ended with error", **({"error": str(peer.wire.error)} if peer.wire.error else {}))
@@ -230,7 +261,7 @@ class Server:
         self._counters.client_messages[kind] += 1
         if kind == "malformed" and not peer.talked_nonsense:
             peer.talked_nonsense = True
-            self._log.debug("client message is not a JSON object, ignored")
+            self._log.debug("client message is not a JSON object, ignored", **peer.fields)
 
     async def _page(self, page: Page, head: Head) -> Response:
         match page:
@@ -249,35 +280,35 @@ class Server:
                 body, content_type = render(report, ",".join(head.values(b"accept")))
                 return Response(HTTPStatus.OK, body, content_type=content_type)
 
-    async def _turn_away(self, client: Client) -> None:
-        """Answer a socket over the limit without reading its request."""
-        if self._turned_away >= MAX_TURNED_AWAY:
-            return
-        self._turned_away += 1
-        try:
-            await self._answer(client, _full("too_many_connections"))
-        finally:
-            self._turned_away -= 1
-
     async def _answer(self, client: Client, response: Response, head: Head | None = None) -> None:
-        """Send `response`, then give the client a moment to take it: closing over unread bytes would reset it."""
+        """Send `response` to the request `head`, and see that it is taken."""
+        await self._send(client, response, head_only=head is not None and head.method == "HEAD")
+        await _linger(client)
+
+    async def _send(self, client: Client, response: Response, *, head_only: bool = False) -> None:
         if response.reason:
             self._counters.rejected[response.reason] += 1
             self._log.info(
-                "request refused", status=int(response.status), reason=response.reason, remote=str(client.address)
+                "request refused",
+                status=int(response.status),
+                reason=response.reason,
+                error=str(response.body).rstrip(),
+                remote=str(client.address),
             )
-        data = response.encode(head_only=head is not None and head.method == "HEAD")
-        with trio.move_on_after(LINGER):
-            try:
-                await client.stream.send_all(data)
-                await client.stream.send_eof()
-                discarded = 0
-                while discarded < LINGER_LIMIT and (unread := await client.stream.receive_some(16384)):
-                    discarded += len(unread)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+        with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await client.stream.send_all(response.encode(head_only=head_only))
+            await client.stream.send_eof()
 
 
+async def _linger(client: Client) -> None:
+    """Read what the client still sends: closing over unread bytes would reset the connection, the answer included."""
+    discarded = 0
+    with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while discarded < LINGER_LIMIT and (unread := await client.stream.receive_some(16384)):
+            discarded += len(unread)
+
+
+_TOO_MANY_PER_ADDRESS: Final = "too_many_connections_per_address"
 _BUG: Final = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "internal error")
 
 

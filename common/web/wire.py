@@ -150,10 +150,11 @@ class Wire:
         """Write out the backlog, ending early when the wire finishes. The caller sets the deadline."""
         await self._flush()
 
-    async def aclose(self) -> None:
-        """Close the transport at once, whatever is queued."""
-        self._finish()
-        await trio.aclose_forcefully(self._stream)
+    def finish(self) -> None:
+        """Write not a byte more, whatever is queued: the transport is about to be closed by its owner."""
+        self._state = _State.FINISHED
+        self._backlog.clear()
+        self.backlog_bytes = 0
 
     def _queue(self, data: bytes | memoryview) -> None:
         self._backlog.append(data)
@@ -228,7 +229,7 @@ class Wire:
                 self._fail(WRITE_ERROR, error.__cause__ if isinstance(error.__cause__, OSError) else None)
             except trio.Cancelled:
                 # Part of the piece may be on its way, so nothing may follow it.
-                self._finish()
+                self.finish()
                 raise
             if patience.cancelled_caught:
                 self._fail(SLOW_CONSUMER)
@@ -242,11 +243,6 @@ class Wire:
 
     def _fail(self, disconnect: Disconnect, error: OSError | None = None) -> None:
         if self._state is not _State.FINISHED:
-            self._finish()
+            self.finish()
             self.error = error
             self._on_end(disconnect)
-
-    def _finish(self) -> None:
-        self._state = _State.FINISHED
-        self._backlog.clear()
-        self.backlog_bytes = 0

@@ -91,7 +91,7 @@ async def open_scene(redis_server: EmbeddedRedis, nursery: trio.Nursery, *expect
         await wait_until(lambda: daemon.descriptors() == before, f"{before} descriptors again")
         assert await daemon.metric("status2_connections_active") == 1
         await scene.healthy.leave()
-        await wait_until(lambda: scene.endings()[-1] == ("connection closed", "client_closed"), "its last line")
+        await wait_until(lambda: scene.endings()[-1:] == [("connection closed", "client_closed")], "its last line")
 
         async def left() -> bool:
             return await daemon.metric("status2_connections_active") == 0
@@ -420,7 +420,7 @@ async def test_resets_at_any_moment_leave_nothing_behind(redis_server: EmbeddedR
 async def test_a_client_that_ends_its_side_is_gone(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     async with open_scene(redis_server, nursery) as scene:
         client = await scene.visit()
-        await client.stream.send_eof()
+        await client.send_eof()
         await client.wait_ended(within=PATIENCE)
         assert (client.seen, await scene.daemon.wait_said("connection closed", reason="client_gone")) != ([], [])
 

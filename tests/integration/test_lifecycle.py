@@ -483,5 +483,6 @@ async def test_out_of_descriptors_is_said_once_while_sockets_come_and_go(
             await daemon.wait_said("connection accepted", len(clients) + number)
         for client in waiting:
             await client.wait(lambda client: client.status == 101, within=PATIENCE)
+        await waiting[0].leave()
         await daemon.wait_said("accepting again")
         assert len(daemon.said("accepting paused")) == 1

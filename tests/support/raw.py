@@ -92,6 +92,14 @@ class RawClient(Client):
         await self.wait(lambda client: len(client.seen) >= count and len(client.messages) >= count, within=within)
         return self.messages
 
+    async def send_eof(self) -> None:
+        """Send no more; the other side may be gone already."""
+        try:
+            async with self._sending:
+                await self.stream.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
     async def leave(self) -> None:
         """Say goodbye and wait until the server has closed."""
         await self.send_close()
@@ -100,10 +108,7 @@ class RawClient(Client):
     async def _answer_close(self) -> None:
         await self.wait(lambda _: self.closing, within=math.inf)
         await self.send_raw(close_frame(self.close_code))
-        try:
-            await self.stream.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+        await self.send_eof()
 
 
 async def start_client(nursery: trio.Nursery, port: int, data: bytes = b"", *, answers: bool = True) -> RawClient:

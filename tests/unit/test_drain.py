@@ -1,7 +1,5 @@
 """From the signal to the exit: goodbyes, their spread and deadline, what newcomers are told (common/daemon.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

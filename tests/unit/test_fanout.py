@@ -1,7 +1,5 @@
 """Topics and the hub between a link and its clients (common/fanout.py), the link being a double that remembers."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 from contextlib import asynccontextmanager

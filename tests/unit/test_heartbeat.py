@@ -1,7 +1,5 @@
 """The heartbeat's schedule: who is pinged when, and who is ended at which second (common/web/heartbeat.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import gc

@@ -1,7 +1,5 @@
 """What a client may say, and what becomes of it (common/web/peer.py). How conversations end: test_peer_ends.py."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import json

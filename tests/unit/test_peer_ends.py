@@ -1,7 +1,5 @@
 """How conversations end: SPEC 1's table, the deadlines of a goodbye, bugs, cancellation (common/web/peer.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import errno

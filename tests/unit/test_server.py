@@ -1,7 +1,5 @@
 """Whole conversations through the server, a scripted Redis behind it: nothing lost, outages (common/web/server.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import random

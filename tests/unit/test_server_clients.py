@@ -1,7 +1,5 @@
 """What one client can do to the others: nothing. Heartbeats, stalls, bugs, limits (common/web/server.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import gc

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Final
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -113,3 +114,4 @@ class Places(RuleBasedStateMachine):
 
 
 TestPlaces = Places.TestCase
+TestPlaces.settings = settings(max_examples=30)

@@ -175,6 +175,11 @@ async def test_a_head_may_have_16_kb_exactly(trailing: bytes) -> None:
     head = await outcome(ScriptedStream([data + trailing], "silence"))
     assert isinstance(head, Head)
     assert trailing.startswith(head.trailing)
+    # In pieces that end elsewhere, so that the last one has the head's end and what follows.
+    head = await outcome(ScriptedStream([data[:100], data[100:] + trailing], "silence"))
+    assert isinstance(head, Head)
+    assert trailing.startswith(head.trailing)
+    assert bool(head.trailing) == bool(trailing)
     assert isinstance(await outcome(ScriptedStream(byte_by_byte(data), "silence")), Head)
 
 

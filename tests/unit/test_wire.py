@@ -1,7 +1,5 @@
 """The wire: order, accounting, limits, errors (common/web/wire.py). Torn frames and streams: test_wire_torn.py."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import errno
@@ -294,15 +292,15 @@ async def _in_a_cancelled_nursery(_line: Line, nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
-async def _after_aclose(line: Line, _nursery: trio.Nursery) -> None:
-    await line.wire.aclose()
+async def _after_finish(line: Line, _nursery: trio.Nursery) -> None:
+    line.wire.finish()
 
 
 async def _closing(line: Line, _nursery: trio.Nursery) -> None:
     line.wire.close_nowait(CLOSE)
 
 
-@pytest.mark.parametrize("state", [_after_detach, _in_a_cancelled_nursery, _after_aclose, _closing])
+@pytest.mark.parametrize("state", [_after_detach, _in_a_cancelled_nursery, _after_finish, _closing])
 @pytest.mark.parametrize("afterwards", [0, 1, 1 << 30, os_error(errno.EPIPE)], ids=str)
 async def test_send_nowait_never_raises(
     state: Callable[[Line, trio.Nursery], object], afterwards: Answer, autojump_clock: MockClock

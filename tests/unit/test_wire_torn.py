@@ -1,7 +1,5 @@
 """Not a byte after a torn frame: drains, cancellation, streams, every schedule of a socket (common/web/wire.py)."""
 
-# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments of a test
-
 from __future__ import annotations
 
 import errno
@@ -55,18 +53,19 @@ async def test_drain_gives_up_on_a_stalled_client(autojump_clock: MockClock) -> 
     assert line.ends == [(TIMEOUT, SLOW_CONSUMER)]
 
 
-async def test_a_closed_wire_is_finished_and_its_socket_left_alone(autojump_clock: MockClock) -> None:
+async def test_a_finished_wire_leaves_its_socket_alone(autojump_clock: MockClock) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     sock = ScriptedSocket([len(FIRST)], afterwards=0)
     async with opened(sock, ours) as line:
         line.wire.send_nowait(b"x")
-        await line.wire.aclose()
+        line.wire.finish()
         sends = sock.sends
         line.wire.send_nowait(b"y")
         await trio.testing.wait_all_tasks_blocked()
         assert (sock.sends, line.wire.backlog_bytes, line.wire.finished) == (sends, 0, True)
+    await ours.aclose()
     assert await theirs.receive_some() == b""
-    assert line.ends == [], "whoever closes it knows why"
+    assert line.ends == [], "whoever finishes it knows why"
 
 
 # -- transports without a socket ---------------------------------------------------------------------------------------
