@@ -80,6 +80,8 @@ async def _serve(
         log.info("starting", daemon=daemon.name, settings=describe(settings))
         if not settings.allowed_origins:
             log.warning("origin check disabled", hint="set ALLOWED_ORIGINS so that foreign pages can't open sockets")
+        if settings.admin_listen_addr is not None:
+            log.warning("operator's listener not served yet", address=str(settings.admin_listen_addr))
         log.info("listening", addresses=bound_to(listeners))
         if settings.workers == 1:
             service = Service(daemon, settings, log)
