@@ -12,6 +12,7 @@ import json
 import select
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ QUEUE_LIMIT: Final = 1 << 20
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the end of the process waits for a stalled disk to take the last lines."""
+
+RETRY: Final = 0.05
+"""Seconds between tries of a full output that doesn't block."""
 
 LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error"}
@@ -192,7 +196,12 @@ def _pieces(lines: list[bytes]) -> Iterator[bytes]:
 def _write_all(out: Writable, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[out.write(rest) or 0 :]
+        taken = out.write(rest)
+        if taken is None:
+            # Full, and made non-blocking by another process that shares it.
+            time.sleep(RETRY)
+        else:
+            rest = rest[taken:]
 
 
 def _timestamp() -> str:

@@ -43,7 +43,7 @@ def client_address(
     What stands before an entry that is no address can't be believed, so the search ends there.
     """
     address = peer
-    hops = [hop for value in forwarded_for for hop in value.split(",")]
+    hops = [hop for value in forwarded_for for hop in value.split(",") if hop.strip()]
     while hops and is_trusted(address, trusted):
         hop = parse_address(hops.pop())
         if hop is None:

@@ -62,9 +62,10 @@ class Response:
             f"Content-Length: {len(body)}",
             "Cache-Control: no-store",
             *(f"{name}: {value}" for name, value in self.headers),
-            "" if any(name == "Connection" for name, _ in self.headers) else "Connection: close\r\n",
         ]
-        head = "\r\n".join(lines).encode("latin-1") + b"\r\n"
+        if not any(name == "Connection" for name, _ in self.headers):
+            lines.append("Connection: close")
+        head = "".join(line + "\r\n" for line in [*lines, ""]).encode("latin-1")
         return head if head_only else head + body
 
 

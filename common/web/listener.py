@@ -29,6 +29,8 @@ BACKLOG: Final = 4096
 PAUSE: Final = 0.1
 """Seconds between tries while there is no descriptor left for a new socket."""
 
+# How hosts without IPv6 say so; a taken port is a taken port.
+_NO_SUCH_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # accept(2): errors of the network that belong to the one connection and must be treated like "try again".
 _PASSING: Final = {
@@ -52,15 +54,18 @@ def bind(address: ListenAddress) -> list[socket.socket]:
     """
     if address.host is None:
         return [_bind_everywhere(address.port)]
-    found = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-    )
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, place in dict.fromkeys(found):
             # Port 0 is any free port; what the first address got, the others must get too.
             port = sockets[0].getsockname()[1] if sockets else place[1]
-            sockets.append(_listen(family, (place[0], port, *place[2:])))
+            try:
+                sockets.append(_listen(family, (place[0], port, *place[2:])))
+            except OSError as error:
+                # "localhost" has an IPv6 address by name even where IPv6 is off; one that works is enough.
+                if not sockets or error.errno not in _NO_SUCH_FAMILY:
+                    raise
     except OSError:
         for sock in sockets:
             sock.close()
@@ -72,8 +77,7 @@ def _bind_everywhere(port: int) -> socket.socket:
     try:
         return _listen(socket.AF_INET6, ("::", port))
     except OSError as error:
-        # Hosts without IPv6 say so in one of these ways; a taken port is a taken port.
-        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+        if error.errno not in _NO_SUCH_FAMILY:
             raise
         return _listen(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - all interfaces is what ":port" means
 
