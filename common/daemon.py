@@ -181,8 +181,10 @@ class Service(Generic[S]):
         start = trio.current_time()
         with trio.move_on_after(settings.drain_timeout) as deadline:
             for number, peer in enumerate(peers):
-                await trio.sleep_until(start + settings.drain_spread * number / len(peers))
-                peer.end(DRAIN)
+                # One that has left by itself needs no turn.
+                if peer in server.peers:
+                    await trio.sleep_until(start + settings.drain_spread * number / len(peers))
+                    peer.end(DRAIN)
             await server.wait_empty()
         if deadline.cancelled_caught:
             self.log.warning("drain timed out", connections=len(server.peers))

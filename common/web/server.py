@@ -136,7 +136,7 @@ class Server:
         elif not proxied and not ticket.claim(client.address):
             await self._turn_away(client, _TOO_MANY_PER_ADDRESS)
         else:
-            requested = await self._request(client)
+            requested = await self._request(client, within=self._policy.handshake_timeout)
             if requested is not None:
                 head, upgrade = requested
                 address = client.address
@@ -157,17 +157,18 @@ class Server:
             return
         self._turned_away += 1
         try:
-            requested = await self._request(client)
+            # Silent ones must not keep the few places for long.
+            requested = await self._request(client, within=min(LINGER, self._policy.handshake_timeout))
             if requested is not None:
                 await self._answer(client, _full(reason), requested[0])
         finally:
             self._turned_away -= 1
 
-    async def _request(self, client: Client) -> tuple[Head, Upgrade] | None:
-        """Read a request; return the handshake that it is, or answer it."""
+    async def _request(self, client: Client, *, within: float) -> tuple[Head, Upgrade] | None:
+        """Read a request within that many seconds; return the handshake that it is, or answer it."""
         policy = self._policy
         try:
-            head = await read_head(client.stream, within=policy.handshake_timeout)
+            head = await read_head(client.stream, within=within)
         except BadHead as bad:
             if bad.response is not None:
                 await self._answer(client, bad.response)
