@@ -16,7 +16,7 @@ READY := $(VENV)/ready
 PYTHONS := python3.12 python3.11 python3.13 python3.14 python3
 SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
-SECONDS :=
+SECONDS ?=
 ARGS :=
 
 # What the container needs to build the project with, from the lock as well.

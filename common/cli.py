@@ -7,6 +7,7 @@ configuration is known to be good.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -115,12 +116,24 @@ def _serve(daemon: Daemon[S], environ: Mapping[str, str], options: argparse.Name
             log.error("bad configuration", error=str(error))
         return BAD_CONFIGURATION
     with open_logs(loaded.settings.log_level, daemon.name) as log:
+        _tune_collector()
         if options.worker is not None:
             inherited = Inherited(options.worker, options.channel, options.listeners)
             return trio.run(serve_worker, daemon, loaded.settings, inherited, log)
         for warning in loaded.warnings:
             log.warning("configuration", warning=warning)
         return serve_process(daemon, loaded.settings, environ, log, embedded=options.embedded_redis)
+
+
+def _tune_collector() -> None:
+    """Keep the cyclic collector from stopping every client at once.
+
+    What the start made is never looked at again, and full collections are rare: at 5,000 clients they took a second
+    each, and 17 ms like this. Switched off, it would leak about 1 KB a closed connection.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 2, 100_000)
 
 
 def _check(daemon: Daemon[S], environ: Mapping[str, str]) -> int:

@@ -165,6 +165,7 @@ class Hub:
 
     async def on_messages(self, batch: dict[bytes, list[bytes]], read_at: float) -> None:
         """Forward what one read from Redis brought: payloads by channel, in order."""
+        clients = 0
         # Looked up before the first wait: a topic that is made anew meanwhile must not get what its predecessor missed.
         for topic, payloads in [(self._topics.get(channel), payloads) for channel, payloads in batch.items()]:
             if topic is None or not topic.peers:
@@ -176,8 +177,10 @@ class Hub:
                 topic.end(INTERNAL_ERROR)
                 continue
             if frames.number:
-                self._counters.messages_sent += frames.number * await topic.broadcast(frames)
-        if self._counters.delivery is not None:
+                reached = await topic.broadcast(frames)
+                self._counters.messages_sent += frames.number * reached
+                clients += reached
+        if clients and self._counters.delivery is not None:
             self._counters.delivery.observe(trio.current_time() - read_at)
 
     def on_active(self, channel: bytes, gap: float | None) -> None:
@@ -205,8 +208,8 @@ class Hub:
         self._note_change()
 
     def on_refused(self, channel: bytes, error: Exception) -> None:
-        """Redis refuses this channel to us: its clients end, nobody else's. The link has logged it."""
-        del error
+        """Redis refuses this channel to us: its clients end, nobody else's."""
+        self._log.warning("subscription refused", channel=channel.decode("utf-8", "replace"), error=str(error))
         topic = self._topics.get(channel)
         if topic is not None:
             topic.end(REFUSED_BY_REDIS)

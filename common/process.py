@@ -77,9 +77,14 @@ async def _serve(
             # Workers read their settings from the environment.
             environ[f"{daemon.settings.prefix}REDIS_URL"] = url
             log.info("private redis", publish_to=url)
+            # For the person who asked for it, whatever LOG_LEVEL says.
+            sys.stderr.write(f"publish to {url}\n")
         log.info("starting", daemon=daemon.name, settings=describe(settings))
         if not settings.allowed_origins:
-            log.warning("origin check disabled", hint="set ALLOWED_ORIGINS so that foreign pages can't open sockets")
+            log.warning(
+                "origin check disabled",
+                hint=f"set {settings.prefix}ALLOWED_ORIGINS so that foreign pages can't open sockets",
+            )
         if settings.admin_listen_addr is not None:
             log.warning("operator's listener not served yet", address=str(settings.admin_listen_addr))
         log.info("listening", addresses=bound_to(listeners))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from common.web.handshake import Route
-from common.web.path import CHANNEL, RUN_ID, BadPath
+from common.web.path import BadPath, Name
 
 if TYPE_CHECKING:
     from common.web.path import Target
+
+
+RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
+CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
 
 
 def route(target: Target) -> Route:

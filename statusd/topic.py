@@ -38,9 +38,11 @@ class StatusTopic(Topic):
         if len(payload) <= self._max_payload:
             return True
         self._counters.dropped["too_big"] += 1
+        run_id, _, channel = self.channel.decode("ascii").partition(":")
         self._log.warning(
             "message dropped",
-            channel=self.channel.decode("ascii"),
+            run_id=run_id,
+            channel=channel,
             reason="too_big",
             bytes=len(payload),
             limit=self._max_payload,

@@ -27,7 +27,7 @@ _KUBERNETES: Final = re.compile(r".*(_SERVICE_HOST|_PORT|_PORT_.+)")
 """What Kubernetes injects for a Service: one called `status` gives STATUS_SERVICE_HOST, STATUS_PORT and more."""
 
 _LONGEST_QUOTE: Final = 80
-_LOGIN: Final = re.compile(r"//.*@", re.DOTALL)
+_LOGIN: Final = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 _REDIS_URL: Final = re.compile(r"((?:rediss?|unix)://).*", re.DOTALL | re.IGNORECASE)
 
 
@@ -170,7 +170,7 @@ def bad_value(variable: str, value: str, reason: object, instead: str) -> str:
 
 def quoted(value: str) -> str:
     """A value fit for a message: escaped, cut, and without the password of a URL in the wrong variable."""
-    shown = _REDIS_URL.sub(r"\1***", _LOGIN.sub("//***@", value))
+    shown = _LOGIN.sub(r"\1***@", _REDIS_URL.sub(r"\1***", value))
     return repr(shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…")
 
 

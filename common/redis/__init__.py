@@ -6,6 +6,6 @@ resp           bytes <-> values, without I/O
 transport      the stream to the server: TCP, TLS or a Unix socket
 handshake      the first words on a new connection
 connection     one live connection: requests with a deadline, pushes; ends with its first error
-subscription   who is subscribed to what, reference-counted
+subscription   one channel that a link listens to, whatever becomes of its connections
 link           a connection kept alive: backoff, resubscription, resync; lives as long as the daemon
 """

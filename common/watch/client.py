@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -197,12 +198,12 @@ class _Attempts:
         hangup = False
         try:
             with trio.fail_after(self.silence):
-                await socket.send_message(INIT)
+                await _say(socket, INIT)
             while True:
                 with trio.fail_after(self.silence):
                     frame = decoded(await socket.get_message())
                     if frame.get("type") == "ping":
-                        await socket.send_message(PONG)
+                        await _say(socket, PONG)
                         continue
                 hangup = hangup or frame.get("type") == "hangup"
                 self._show(frame)
@@ -229,6 +230,12 @@ class _Attempts:
         self.show.notice(Note.CONNECTED, "connected again")
         if self.lossy:
             self.show.notice(Note.GAP, f"we were away for {now - self.lost_at:.1f} s: lines may be missing")
+
+
+async def _say(socket: Socket, text: str) -> None:
+    """Send, unless the server has closed: what it said before, a hangup for one, is still to be read."""
+    with suppress(ConnectionClosed):
+        await socket.send_message(text)
 
 
 def decoded(message: str | bytes) -> Mapping[str, object]:

@@ -31,7 +31,7 @@ _CLOSINGS: Final = {
     1000: "the server closed the connection",
     1001: "the server is going away (a restart or a shutdown)",
     1002: "the server says that we broke the protocol",
-    1006: "the connection broke without a goodbye",
+    1006: "the connection broke without a goodbye, or we read too slowly",
     1007: "the server says that we sent bad text",
     1008: "the server had no answer from us in time",
     1009: "a message was too big",

@@ -45,11 +45,12 @@ class Admission:
 class Ticket:
     """One socket's place. A proxy's socket is nobody's until its request head has named the client."""
 
-    __slots__ = ("_address", "_admission")
+    __slots__ = ("_address", "_admission", "_held")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._address: IPAddress | None = None
+        self._held = True
 
     def claim(self, address: IPAddress | None) -> bool:
         """Count the socket to `address`, unless the address has its share. None (a unix socket) is never refused."""
@@ -61,5 +62,7 @@ class Ticket:
         return True
 
     def release(self) -> None:
-        """Give the place back."""
-        self._admission.leave(self._address)
+        """Give the place back; a second time is no error."""
+        if self._held:
+            self._held = False
+            self._admission.leave(self._address)

@@ -56,6 +56,7 @@ def bind(address: ListenAddress) -> list[socket.socket]:
         return [_bind_everywhere(address.port)]
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
+    missing: OSError | None = None
     try:
         for family, _, _, _, place in dict.fromkeys(found):
             # Port 0 is any free port; what the first address got, the others must get too.
@@ -64,8 +65,11 @@ def bind(address: ListenAddress) -> list[socket.socket]:
                 sockets.append(_listen(family, (place[0], port, *place[2:])))
             except OSError as error:
                 # "localhost" has an IPv6 address by name even where IPv6 is off; one that works is enough.
-                if not sockets or error.errno not in _NO_SUCH_FAMILY:
+                if error.errno not in _NO_SUCH_FAMILY:
                     raise
+                missing = error
+        if missing is not None and not sockets:
+            raise missing
     except OSError:
         for sock in sockets:
             sock.close()

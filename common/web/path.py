@@ -47,10 +47,6 @@ class Name:
         return value
 
 
-RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
-CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
-
-
 def parse_target(target: bytes) -> Target:
     """Split a request target, in origin or absolute form (RFC 9112, section 3.2).
 

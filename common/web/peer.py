@@ -69,6 +69,7 @@ class Peer:
         "_stream",
         "_text",
         "_ws",
+        "breach",
         "disconnect",
         "error",
         "fields",
@@ -104,6 +105,8 @@ class Peer:
         )
         self.disconnect: Disconnect | None = None
         """Why the conversation ended; None while it goes on."""
+        self.breach = ""
+        """What the client did against the protocol, in wsproto's words."""
         self.error: BaseException | None = None
         """The bug that ended it, for the log."""
         self.fields: Mapping[str, str] = {}
@@ -194,6 +197,7 @@ class Peer:
                 self.end(CLIENT_CLOSED)
             case CloseConnection():
                 # wsproto reports a breach of the protocol as a close that the client never sent.
+                self.breach = event.reason or ""
                 self.end(INVALID_TEXT if event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA else PROTOCOL_ERROR)
 
     def _handle_data(self, event: TextMessage | BytesMessage) -> None:

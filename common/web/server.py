@@ -46,6 +46,9 @@ LINGER: Final = 1.0
 LINGER_LIMIT: Final = 1 << 20
 """Bytes of such a client that are read and thrown away."""
 
+LONGEST_QUOTE: Final = 300
+"""Characters of a request that a log line quotes."""
+
 MAX_TURNED_AWAY: Final = 256
 """Sockets over a limit that are served at the same time, to be told so; more are closed without an answer."""
 
@@ -134,19 +137,22 @@ class Server:
         if ticket is None:
             await self._turn_away(client, "too_many_connections")
         elif not proxied and not ticket.claim(client.address):
+            # It waits for its answer beside the places, like one that found none: an address must not fill them.
+            ticket.release()
             await self._turn_away(client, _TOO_MANY_PER_ADDRESS)
         else:
             requested = await self._request(client, within=self._policy.handshake_timeout)
             if requested is not None:
                 head, upgrade = requested
-                address = client.address
-                if proxied:
-                    forwarded = head.values(b"x-forwarded-for")
-                    address = client_address(address, forwarded, self._policy.trusted_proxies)
-                    if not ticket.claim(address):
-                        await self._answer(client, _full(_TOO_MANY_PER_ADDRESS), head)
-                        return
-                await self._upgrade(client, head, upgrade, address)
+                if proxied and not ticket.claim(self._address(client, head)):
+                    await self._answer(client, _full(_TOO_MANY_PER_ADDRESS), head)
+                else:
+                    await self._upgrade(client, head, upgrade)
+
+    def _address(self, client: Client, head: Head | None) -> IPAddress | None:
+        """The client's address: the proxy's word for it where that is believed."""
+        forwarded = [] if head is None else head.values(b"x-forwarded-for")
+        return client_address(client.address, forwarded, self._policy.trusted_proxies)
 
     async def _turn_away(self, client: Client, reason: str) -> None:
         """Serve a socket over a limit: pages, since being full is no illness, but no conversation.
@@ -182,7 +188,7 @@ class Server:
                 return head, upgrade
         return None
 
-    async def _upgrade(self, client: Client, head: Head, upgrade: Upgrade, address: IPAddress | None) -> None:
+    async def _upgrade(self, client: Client, head: Head, upgrade: Upgrade) -> None:
         if self.draining:
             await self._answer(client, _unavailable("draining", "the daemon is going down"), head)
             return
@@ -194,12 +200,12 @@ class Server:
             try:
                 obstacle = await self._wait_ready(topic, peer)
                 if obstacle is not None:
-                    await self._send(client, obstacle)
+                    await self._send(client, obstacle, head)
             finally:
                 self._handshakes -= 1
                 self._ended.set()
             if obstacle is None:
-                await self._converse(peer, upgrade, head.trailing, str(address))
+                await self._converse(peer, topic, upgrade, head.trailing, str(self._address(client, head)))
             else:
                 await _linger(client)
         finally:
@@ -220,7 +226,7 @@ class Server:
             return _unavailable("redis_unavailable", "redis is unavailable")
         return None
 
-    async def _converse(self, peer: Peer, upgrade: Upgrade, trailing: bytes, remote: str) -> None:
+    async def _converse(self, peer: Peer, topic: Topic, upgrade: Upgrade, trailing: bytes, remote: str) -> None:
         fields = peer.fields = {**upgrade.route.fields, "remote": remote}
         self.peers[peer] = None
         self._counters.connections += 1
@@ -228,7 +234,9 @@ class Server:
         self._log.info("connection accepted", **fields)
         try:
             await peer.converse(upgrade.response, trailing)
+            # Nobody speaks to it any more but for the goodbye.
             self._heartbeat.remove(peer)
+            self._hub.leave(topic, peer)
             await peer.say_goodbye()
         except Exception:  # noqa: BLE001 - see below
             # Not for the barrier of `serve`, which would answer with HTTP in the middle of a conversation.
@@ -254,7 +262,8 @@ class Server:
         if peer.error is not None:
             log.error("connection ended with error", exc_info=peer.error)
         elif disconnect.error:
-            log.warning("connection ended with error", **({"error": str(peer.wire.error)} if peer.wire.error else {}))
+            why = peer.breach or str(peer.wire.error or "")
+            log.warning("connection ended with error", **({"error": why} if why else {}))
         else:
             log.info("connection closed")
 
@@ -283,10 +292,10 @@ class Server:
 
     async def _answer(self, client: Client, response: Response, head: Head | None = None) -> None:
         """Send `response` to the request `head`, and see that it is taken."""
-        await self._send(client, response, head_only=head is not None and head.method == "HEAD")
+        await self._send(client, response, head)
         await _linger(client)
 
-    async def _send(self, client: Client, response: Response, *, head_only: bool = False) -> None:
+    async def _send(self, client: Client, response: Response, head: Head | None) -> None:
         if response.reason:
             self._counters.rejected[response.reason] += 1
             self._log.info(
@@ -294,11 +303,20 @@ class Server:
                 status=int(response.status),
                 reason=response.reason,
                 error=str(response.body).rstrip(),
-                remote=str(client.address),
+                remote=str(self._address(client, head)),
+                **({} if head is None else _asked(head)),
             )
+        head_only = head is not None and head.method == "HEAD"
         with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await client.stream.send_all(response.encode(head_only=head_only))
             await client.stream.send_eof()
+
+
+def _asked(head: Head) -> dict[str, str]:
+    """What a refused request asked for, and from which page: what an operator needs in order to allow it."""
+    path = head.target.partition(b"?")[0][:LONGEST_QUOTE].decode("ascii", "backslashreplace")
+    origin = ", ".join(head.values(b"origin"))[:LONGEST_QUOTE]
+    return {"method": head.method, "path": path, **({"origin": origin} if origin else {})}
 
 
 async def _linger(client: Client) -> None:

@@ -29,6 +29,10 @@ PIECE: Final = 16 * 1024
 """Bytes a transport without a socket is given at a time; each piece that it takes counts as progress."""
 
 
+_BACKLOG_FULL: Final = "the backlog is over MAX_BACKLOG"
+_STALLED: Final = "nothing was taken for WRITE_TIMEOUT"
+
+
 class _State(Enum):
     HELD = auto()
     OPEN = auto()
@@ -82,8 +86,8 @@ class Wire:
         """Bytes queued here, beyond what the kernel has taken."""
         self.frames_sent = 0
         """Frames accepted for this client."""
-        self.error: OSError | None = None
-        """What the transport said when a write failed."""
+        self.error: OSError | str | None = None
+        """Why the wire finished by itself, in words: what the transport said, or which limit was met."""
 
     def __repr__(self) -> str:
         return f"<Wire {self._state.name.lower()} backlog={self.backlog_bytes} frames={self.frames_sent}>"
@@ -135,7 +139,7 @@ class Wire:
         elif self._state is not _State.HELD:
             return
         if self.backlog_bytes > self._max_backlog:
-            self._fail(SLOW_CONSUMER)
+            self._fail(SLOW_CONSUMER, _BACKLOG_FULL)
             return
         self.frames_sent += frames
         self._queue(data)
@@ -194,7 +198,7 @@ class Wire:
             # The kernel calls a socket writable only when a good part of its buffer is free: after the wait has run out
             # one attempt more tells a slow client from a stalled one.
             if not self._write_some(sock) and patience.cancelled_caught:
-                self._fail(SLOW_CONSUMER)
+                self._fail(SLOW_CONSUMER, _STALLED)
 
     def _write_some(self, sock: socket.socket) -> bool:
         """Give the kernel what it takes without waiting; return whether it took anything."""
@@ -232,7 +236,7 @@ class Wire:
                 self.finish()
                 raise
             if patience.cancelled_caught:
-                self._fail(SLOW_CONSUMER)
+                self._fail(SLOW_CONSUMER, _STALLED)
             if self._state is _State.FINISHED:
                 return
             self.backlog_bytes -= len(piece)
@@ -241,7 +245,7 @@ class Wire:
             else:
                 self._backlog[0] = memoryview(data)[PIECE:]
 
-    def _fail(self, disconnect: Disconnect, error: OSError | None = None) -> None:
+    def _fail(self, disconnect: Disconnect, error: OSError | str | None = None) -> None:
         if self._state is not _State.FINISHED:
             self.finish()
             self.error = error

@@ -38,7 +38,12 @@ class Channel:
         try:
             with trio.fail_after(SEND_TIMEOUT):
                 async with self._sending:
-                    await self._stream.send_all(data)
+                    try:
+                        await self._stream.send_all(data)
+                    except BaseException:
+                        # Half a line may be on its way: nothing can follow it.
+                        await self.aclose()
+                        raise
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             raise ChannelError("the other side is gone") from error
 

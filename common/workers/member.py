@@ -65,7 +65,8 @@ class Member:
         try:
             async for message in self._channel.messages():
                 await self._hear(message)
-        except ChannelError:
+        except (ChannelError, ValueError):
+            # A parent that talks nonsense is no parent.
             pass
         self.orphaned.set()
 

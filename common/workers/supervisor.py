@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 import socket
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -119,9 +120,14 @@ class Supervisor:
         failures = 0
         while not self._stop.is_set():
             born = trio.current_time()
-            code = await self._run_worker(number)
+            try:
+                code = await self._run_worker(number)
+            except OSError as error:
+                self._log.error("worker not started", worker=number, error=str(error))
+                code = FAILED
             if self._stop.is_set():
-                self._code = max(self._code, FAILED if code else 0)
+                # One that our SIGTERM met before it could heed it had nobody to drain.
+                self._code = max(self._code, 0 if code in {0, -signal.SIGTERM} else FAILED)
                 return
             if not self._started and code > 0:
                 self._log.error("worker could not start", worker=number, code=code)
@@ -137,7 +143,8 @@ class Supervisor:
     async def _run_worker(self, number: int) -> int:
         """One worker from its start to its end; return its exit code, negative for a signal."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ExitStack() as failed, theirs:
+            failed.callback(ours.close)
             inherited = [listener.fileno() for listener in self._listeners]
             process = await trio.lowlevel.open_process(
                 [*self._command, *worker_arguments(number, theirs.fileno(), inherited)],
@@ -147,8 +154,12 @@ class Supervisor:
                 # A terminal's Ctrl-C must reach the workers once, from here, and not a second time from the terminal.
                 process_group=0,
             )
+            failed.pop_all()
         channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         worker = self._workers[number] = _Worker(number, process, channel)
+        if self._stop.is_set():
+            # It was on its way while the others were told.
+            process.terminate()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, worker, nursery)

@@ -519,7 +519,12 @@ async def test_a_payload_over_the_limit_is_dropped_and_ends_nobody(
         await redis.publish("run:log", ["x" * (limit + 1), "x" * limit, "after"])
         assert await client.receive(2) == [status(f'"{"x" * limit}"').encode(), status('"after"').encode()]
         [dropped] = await daemon.wait_said("message dropped")
-        assert (dropped["channel"], dropped["bytes"], dropped["limit"]) == ("run:log", limit + 1, limit)
+        assert (dropped["run_id"], dropped["channel"], dropped["bytes"], dropped["limit"]) == (
+            "run",
+            "log",
+            limit + 1,
+            limit,
+        )
         assert await daemon.metric("status2_messages_dropped_total", 'reason="too_big"') == 1
         await client.send_raw(frame(TEXT, b"still there"))
         await client.leave()

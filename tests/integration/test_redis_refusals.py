@@ -211,7 +211,12 @@ async def test_a_message_too_large_is_dropped_and_ends_nobody(
             assert not client.ended
         assert await other.receive(1) == [status("other")]
         assert await daemon.metric("status2_messages_dropped_total", 'reason="too_big"') == 2
-        fields = {"reason": "too_big", "channel": RUN, "limit": 8 * MB, "level": "warn"}
+        fields = {
+            "reason": "too_big",
+            **dict(zip(("run_id", "channel"), RUN.split(":"), strict=True)),
+            "limit": 8 * MB,
+            "level": "warn",
+        }
         assert [line["bytes"] for line in await daemon.wait_said(DROPPED, 2, **fields)] == [20 * MB, 8 * MB + 1]
         assert await daemon.metric("status2_redis_reconnects_total") == 1
 

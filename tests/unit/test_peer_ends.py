@@ -267,7 +267,7 @@ async def test_a_reset_seen_by_a_write_ends_at_once_without_another_byte(autojum
         with trio.fail_after(1):
             await talk.over.wait()
         assert talk.peer.disconnect is ends.WRITE_ERROR
-        assert talk.peer.wire.error is not None
+        assert isinstance(talk.peer.wire.error, OSError)
         assert talk.peer.wire.error.errno == errno.ECONNRESET
         assert talk.sock.sends == sends + 1
 

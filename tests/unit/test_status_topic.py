@@ -104,12 +104,14 @@ def test_a_payload_of_the_limit_passes_and_one_byte_more_does_not() -> None:
     assert frames == (status_frame(b"y" * 10) + status_frame(b"z"), 2)
     assert bench.counters.dropped == {"too_big": 2}
     assert [
-        {key: line[key] for key in ("level", "msg", "channel", "reason", "bytes", "limit")} for line in bench.book.lines
+        {key: line[key] for key in ("level", "msg", "run_id", "channel", "reason", "bytes", "limit")}
+        for line in bench.book.lines
     ] == [
         {
             "level": "warn",
             "msg": "message dropped",
-            "channel": "run:log",
+            "run_id": "run",
+            "channel": "log",
             "reason": "too_big",
             "bytes": size,
             "limit": 10,

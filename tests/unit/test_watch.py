@@ -266,7 +266,7 @@ def test_delays_start_anew_only_after_a_connection_that_lived() -> None:
         ([], 1001, "the server is going away (a restart or a shutdown) [1001]"),
         (['{"type":"hangup"}'], 1008, "hangup: the server had no answer from us in time [1008]"),
         (['{"type":"hangup"}'], 1013, "hangup: Redis is unavailable to the server [1013]"),
-        ([], 1006, "the connection broke without a goodbye [1006]"),
+        ([], 1006, "the connection broke without a goodbye, or we read too slowly [1006]"),
     ],
 )
 def test_an_ending_is_told_in_words_and_followed_by_a_reconnect(messages: list[str], code: int, words: str) -> None:

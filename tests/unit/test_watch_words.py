@@ -100,7 +100,7 @@ def test_no_control_character_at_all_survives_on_one_line() -> None:
         (1001, None, True, "hangup: the server is going away (a restart or a shutdown) [1001]"),
         (1008, None, True, "hangup: the server had no answer from us in time [1008]"),
         (1013, "redis_unavailable", True, "hangup: Redis is unavailable to the server: redis_unavailable [1013]"),
-        (1006, None, False, "the connection broke without a goodbye [1006]"),
+        (1006, None, False, "the connection broke without a goodbye, or we read too slowly [1006]"),
         (4321, "odd\x1b", False, "the server closed the connection: odd\\x1b [4321]"),
     ],
 )

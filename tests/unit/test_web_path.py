@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.web.path import CHANNEL, NAME_LIMIT, RUN_ID, BadPath, Name, parse_target
+from common.web.path import NAME_LIMIT, BadPath, Name, parse_target
+from statusd.route import CHANNEL, RUN_ID
 
 RUN_ID_CHARACTERS: Final = string.ascii_letters + string.digits + "_.;-"
 CHANNEL_CHARACTERS: Final = string.ascii_letters + string.digits + "_.-"
