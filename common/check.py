@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TextIO
 
 import trio
@@ -23,20 +24,27 @@ if TYPE_CHECKING:
     from common.redis.connection import Batch
 
 
-async def check(name: str, settings: Settings, warnings: Sequence[str], out: TextIO) -> int:
-    """Print the configuration of the daemon `name` and whether its Redis answers to `out`; return 0 if so, else 1."""
+Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
+"""What a daemon asks of Redis besides: whether all is well, and a line that says how it is."""
+
+
+async def check(name: str, settings: Settings, warnings: Sequence[str], out: TextIO, look: Look | None = None) -> int:
+    """Print the configuration of the daemon `name` and whether its Redis answers to `out`; return 0 if so, else 1.
+
+    What `look` finds is printed too; it warns, and fails nothing.
+    """
     out.writelines(f"{variable}={value}\n" for variable, value in describe(settings).items())
     out.writelines(f"warning: {warning}\n" for warning in warnings)
-    failure, version = await _try_redis(name, settings)
+    failure, lines = await _try_redis(name, settings, look)
     if failure is not None:
         out.write(f"redis: FAILED: {failure}\n")
         return 1
-    out.write(f"redis: OK, version {version}\n")
+    out.writelines(f"{line}\n" for line in lines)
     return 0
 
 
-async def _try_redis(name: str, settings: Settings) -> tuple[BaseException | None, str]:
-    """Connect once and ask for the version; return what went wrong, if anything did, and the version."""
+async def _try_redis(name: str, settings: Settings, look: Look | None) -> tuple[BaseException | None, list[str]]:
+    """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
     policy = LinkPolicy(
         request_timeout=settings.redis_request_timeout,
         retry_base=settings.redis_retry_base,
@@ -48,20 +56,29 @@ async def _try_redis(name: str, settings: Settings) -> tuple[BaseException | Non
         settings.redis_url, settings.redis_password, f"{name}-check", policy, _Deaf(), log, random.SystemRandom()
     )
     failure: BaseException | None = None
-    info: object = b""
+    lines: list[str] = []
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(link.run)
-            info = await link.request("INFO", "server")
-        except NoPermissionError:
-            # Serving needs no INFO: a user who may not ask for it is well configured.
-            info = b""
+            lines.append(f"redis: OK, version {await _version(link)}")
+            if look is not None:
+                well, text = await look(link)
+                lines.append(text if well else f"warning: {text}")
         except (RedisUnavailable, RedisRefused, RedisError) as error:
             # With one attempt there is nothing to say about attempts: the cause says it all.
             failure = error.__cause__ or error
         nursery.cancel_scope.cancel()
+    return failure, lines
+
+
+async def _version(link: Link) -> str:
+    try:
+        info = await link.request("INFO", "server")
+    except NoPermissionError:
+        # Serving needs no INFO: a user who may not ask for it is well configured.
+        return "unknown"
     found = re.search(rb"redis_version:([^\r\n]+)", info if isinstance(info, bytes) else b"")
-    return failure, found[1].decode("ascii", "replace") if found else "unknown"
+    return found[1].decode("ascii", "replace") if found else "unknown"
 
 
 class _Deaf:

@@ -142,4 +142,4 @@ def _check(daemon: Daemon[S], environ: Mapping[str, str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{daemon.name}: {error}\n")
         return BAD_CONFIGURATION
-    return trio.run(check, daemon.name, loaded.settings, loaded.warnings, sys.stdout)
+    return trio.run(check, daemon.name, loaded.settings, loaded.warnings, sys.stdout, daemon.check)

@@ -8,6 +8,7 @@ answer 503, say goodbye, wait for the clients within the deadline, give the subs
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
@@ -58,8 +59,12 @@ class Daemon(Generic[S]):
     sent_name: str
     """The metric of payload frames sent, without prefix and `_total`."""
     settings: type[S]
-    route: Callable[[Target], Route]
-    make_topic: Callable[[S, Counters, Logger], Callable[[bytes], Topic]]
+    make_route: Callable[[S], Callable[[Target], Route]]
+    make_topic: Callable[[S, Counters, Logger, Link], Callable[[bytes], Topic]]
+    on_online: Callable[[Link, Logger], Awaitable[None]] | None = None
+    """Called whenever the link has come online."""
+    check: Callable[[Link], Awaitable[tuple[bool, str]]] | None = None
+    """What `check` asks of Redis besides: whether all is well, and a line."""
 
 
 class Service(Generic[S]):
@@ -81,6 +86,7 @@ class Service(Generic[S]):
     ) -> None:
         self.settings = settings
         self.log = log
+        self._on_online = daemon.on_online
         self.counters = Counters(delivery=Histogram() if settings.metrics_enabled else None)
         self.heartbeat = Heartbeat(interval=settings.ping_interval, timeout=settings.pong_timeout)
         origins = OriginPolicy(settings.allowed_origins)
@@ -106,7 +112,7 @@ class Service(Generic[S]):
 
         self.hub = Hub(
             make_link=make_link,
-            make_topic=daemon.make_topic(settings, self.counters, log),
+            make_topic=partial(daemon.make_topic, settings, self.counters, log),
             counters=self.counters,
             log=log,
         )
@@ -128,7 +134,7 @@ class Service(Generic[S]):
             hub=self.hub,
             heartbeat=self.heartbeat,
             counters=self.counters,
-            route=daemon.route,
+            route=daemon.make_route(settings),
             fleet=make_fleet(reporter.report),
             log=log,
         )
@@ -140,6 +146,8 @@ class Service(Generic[S]):
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.hub.run)
+            if self._on_online is not None:
+                nursery.start_soon(self._watch_link, self._on_online)
             nursery.start_soon(self.heartbeat.run)
             async with trio.open_nursery() as handlers:
                 for listener in listeners:
@@ -171,6 +179,13 @@ class Service(Generic[S]):
                 code = REDIS_FAILED
                 waiting.cancel_scope.cancel()
         return code
+
+    async def _watch_link(self, on_online: Callable[[Link, Logger], Awaitable[None]]) -> None:
+        while True:
+            changed = self.hub.link_changed
+            if self.hub.link.online:
+                await on_online(self.hub.link, self.log)
+            await changed.wait()
 
     async def _drain(self) -> None:
         """Say goodbye to every client, spread over DRAIN_SPREAD, and wait for them within DRAIN_TIMEOUT."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
@@ -34,8 +34,14 @@ BATCH: Final = 256
 """Clients written to before other tasks get a turn."""
 
 
+NO_FRAMES: Final = Frames(b"", 0)
+
+
 class Topic(ABC):
     """One Redis channel and the clients that follow it. What its messages become is the daemon's to say."""
+
+    needs_task: ClassVar[bool] = False
+    """Whether the hub gives `run` a task, from the topic's first client until it is let go of."""
 
     def __init__(self, channel: bytes) -> None:
         self.channel = channel
@@ -45,6 +51,15 @@ class Topic(ABC):
     @abstractmethod
     def encode(self, payloads: list[bytes]) -> Frames:
         """The frames that every client gets for these payloads, in order; they may be fewer, or none."""
+
+    def resync(self) -> None:  # noqa: B027 - most topics have nothing to do
+        """The subscription was acknowledged, for the first time or after an outage."""
+
+    def welcome(self, peer: Peer) -> None:  # noqa: B027 - as above
+        """A client's conversation begins; what is sent here follows its 101."""
+
+    async def run(self) -> None:  # noqa: B027 - as above
+        """The topic's own task, if it needs one, until it is cancelled."""
 
     def add(self, peer: Peer) -> None:
         """Let `peer` follow from now on."""
@@ -78,14 +93,15 @@ class Topic(ABC):
 class Hub:
     """All topics of a process. It hears the link (`LinkHandler`) and is heard by the server.
 
-    `make_link` is called once with this hub; `make_topic` for each channel that gets its first client.
+    `make_link` is called once with this hub, `make_topic` once with the link; what it returns makes the topic of each
+    channel that gets its first client.
     """
 
     def __init__(
         self,
         *,
         make_link: Callable[[LinkHandler], Link],
-        make_topic: Callable[[bytes], Topic],
+        make_topic: Callable[[Link], Callable[[bytes], Topic]],
         counters: Counters,
         log: Logger,
     ) -> None:
@@ -93,10 +109,12 @@ class Hub:
         self._subscriptions: dict[bytes, Subscription] = {}
         self._deserted: dict[bytes, float] = {}
         self._desertion = trio.Event()
-        self._make_topic = make_topic
         self._counters = counters
         self._log = log
         self.link = make_link(self)
+        self._make_topic = make_topic(self.link)
+        self._nursery: trio.Nursery | None = None
+        self._scopes: dict[bytes, trio.CancelScope] = {}
         self.link_changed = trio.Event()
         """Set, and replaced, when the link comes online or is lost."""
 
@@ -111,6 +129,7 @@ class Hub:
         if topic is None:
             topic = self._topics[channel] = self._make_topic(channel)
             self._subscriptions[channel] = self.link.subscribe(channel)
+            self._start(topic)
         self._deserted.pop(channel, None)
         topic.add(peer)
         return topic
@@ -135,7 +154,30 @@ class Hub:
         self._desertion.set()
 
     async def run(self) -> None:
-        """Let go of deserted topics when their time has come, until cancelled."""
+        """Own the tasks of topics, and let go of deserted ones when their time has come, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for topic in self._topics.values():
+                self._start(topic)
+            await self._let_go()
+
+    def _start(self, topic: Topic) -> None:
+        if topic.needs_task and self._nursery is not None:
+            scope = self._scopes[topic.channel] = trio.CancelScope()
+            self._nursery.start_soon(self._run_topic, topic, scope)
+
+    async def _run_topic(self, topic: Topic, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                await topic.run()
+            except Exception:  # noqa: BLE001 - see below
+                # The barrier: one topic's bug ends its clients. The next one makes the topic anew.
+                self._log.exception("topic failed", channel=topic.channel.decode("utf-8", "replace"))
+                if self._topics.get(topic.channel) is topic:
+                    self._forget(topic.channel)
+                topic.end(INTERNAL_ERROR)
+
+    async def _let_go(self) -> None:
         while True:
             self._desertion = trio.Event()
             # All linger equally long, so the first is the next.
@@ -147,6 +189,9 @@ class Hub:
 
     async def aclose(self) -> None:
         """Give back every subscription, waiting for Redis to say so within its request timeout."""
+        for scope in self._scopes.values():
+            scope.cancel()
+        self._scopes.clear()
         self._topics.clear()
         self._subscriptions.clear()
         self._deserted.clear()
@@ -159,6 +204,9 @@ class Hub:
     def _forget(self, channel: bytes) -> None:
         del self._topics[channel], self._subscriptions[channel]
         self._deserted.pop(channel, None)
+        scope = self._scopes.pop(channel, None)
+        if scope is not None:
+            scope.cancel()
         self.link.unsubscribe(channel)
 
     # What the link says.
@@ -190,7 +238,10 @@ class Hub:
         that was published after the outage has been handed on yet.
         """
         topic = self._topics.get(channel)
-        if gap is None or topic is None:
+        if topic is None:
+            return
+        topic.resync()
+        if gap is None:
             return
         followers = [peer for peer in topic.peers if peer.opened]
         self._counters.gaps += bool(followers)
@@ -199,8 +250,10 @@ class Hub:
                 peer.wire.send_nowait(gap_frame(gap))
 
     def on_online(self, gap: float | None) -> None:
-        """The link is ready to serve."""
+        """The link is ready to serve; requests that were made before, at an acknowledgement, were refused."""
         del gap
+        for topic in self._topics.values():
+            topic.resync()
         self._note_change()
 
     def on_lost(self) -> None:

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.metrics import Counters
+    from common.redis.link import Link
 
 
-def _make_topic(settings: StatusSettings, counters: Counters, log: Logger) -> Callable[[bytes], StatusTopic]:
+def _make_topic(
+    settings: StatusSettings, counters: Counters, log: Logger, link: Link
+) -> Callable[[bytes], StatusTopic]:
+    del link
     return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
 
 
@@ -26,6 +30,6 @@ STATUSD: Final = Daemon(
     metrics_prefix="status2",
     sent_name="messages_forwarded",
     settings=StatusSettings,
-    route=route,
+    make_route=lambda _settings: route,
     make_topic=_make_topic,
 )

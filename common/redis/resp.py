@@ -69,6 +69,10 @@ class Parser:
         except ProtocolError as error:
             self._failure = f"not a Redis reply: {error}"
             raise ProtocolError(self._failure) from None
+        except TypeError:
+            # hiredis makes a dict of a map whatever its keys are.
+            self._failure = "not a Redis reply: a map whose key is an array or a map"
+            raise ProtocolError(self._failure) from None
         except MemoryError:
             self._failure = "not a Redis reply: it declares more elements than memory can hold"
             raise ProtocolError(self._failure) from None

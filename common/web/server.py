@@ -233,6 +233,7 @@ class Server:
         self._heartbeat.add(peer)
         self._log.info("connection accepted", **fields)
         try:
+            topic.welcome(peer)
             await peer.converse(upgrade.response, trailing)
             # Nobody speaks to it any more but for the goodbye.
             self._heartbeat.remove(peer)

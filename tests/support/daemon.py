@@ -1,4 +1,6 @@
-"""statusd as a process of its own: started with an environment, watched through its log and its pages, and ended.
+"""A daemon as a process of its own: started with an environment, watched through its log and its pages, and ended.
+
+`module` says which: `statusd` unless the test says `preflightd`.
 
 `open_daemon` owns the process for its block and expects it to drain and to exit with 0, having said nothing that the
 test did not expect. `run_to_end` is for processes that end by themselves. No port is guessed: the kernel chooses one,
@@ -34,8 +36,11 @@ ROOT: Final = Path(__file__).parents[2]
 EXPECTED: Final = frozenset({"origin check disabled"})
 """Warnings of every daemon that is configured as these tests do."""
 
-_COMMAND: Final = (sys.executable, "-W", "default", "-m", "statusd")
+_PYTHON: Final = (sys.executable, "-W", "default", "-m")
 """Warnings are shown, so that a descriptor that was forgotten is a line on standard error."""
+
+_PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_"}
+_DATABASES: Final = {"statusd": 2, "preflightd": 0}
 
 # PR_SET_PDEATHSIG (1): a run of the tests that is killed takes its daemons with it.
 _LAUNCHER: Final = """
@@ -68,22 +73,29 @@ class Finished:
 
 
 def environment(
-    redis: EmbeddedRedis | str | None = None, settings: Mapping[str, str] = MappingProxyType({})
+    redis: EmbeddedRedis | str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    module: str = "statusd",
 ) -> dict[str, str]:
     """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) and nothing else for the daemon."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("STATUS_", "REDIS_"))}
+    prefix = _PREFIXES[module]
+    others = ("REDIS_", *_PREFIXES.values())
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     if redis is not None:
-        ours["STATUS_REDIS_URL"] = redis if isinstance(redis, str) else redis.url(2)
-    ours["STATUS_LISTEN_ADDR"] = f"{HOST}:0"
-    return ours | {f"STATUS_{name.upper()}": value for name, value in settings.items()}
+        ours[f"{prefix}REDIS_URL"] = redis if isinstance(redis, str) else redis.url(_DATABASES[module])
+    ours[f"{prefix}LISTEN_ADDR"] = f"{HOST}:0"
+    return ours | {f"{prefix}{name.upper()}": value for name, value in settings.items()}
 
 
-async def run_to_end(*arguments: str, environ: Mapping[str, str] | None = None, within: float = PATIENCE) -> Finished:
-    """Run `statusd` with these arguments until it ends by itself, `within` seconds at most."""
+async def run_to_end(
+    *arguments: str, environ: Mapping[str, str] | None = None, within: float = PATIENCE, module: str = "statusd"
+) -> Finished:
+    """Run the daemon with these arguments until it ends by itself, `within` seconds at most."""
     with trio.fail_after(within):
         ended = await trio.run_process(
-            [*_COMMAND, *arguments],
-            env=environment() if environ is None else environ,
+            [*_PYTHON, module, *arguments],
+            env=environment(module=module) if environ is None else environ,
             cwd=ROOT,
             capture_stdout=True,
             capture_stderr=True,
@@ -93,7 +105,7 @@ async def run_to_end(*arguments: str, environ: Mapping[str, str] | None = None, 
 
 
 class DaemonProcess:
-    """A running statusd; made by `open_daemon`."""
+    """A running daemon; made by `open_daemon`."""
 
     def __init__(self, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> None:
         self._process = process
@@ -232,17 +244,21 @@ async def open_daemon(
     expect: Collection[str] = (),
     healthy: bool = True,
     code: int = 0,
-    command: Sequence[str] = _COMMAND,
+    module: str = "statusd",
+    command: Sequence[str] | None = None,
     stdout: int | None = None,
 ) -> AsyncIterator[DaemonProcess]:
-    """Start statusd and enter the block when it is healthy, or only listening; at its end, SIGTERM and exit `code`.
+    """Start the daemon and enter the block when it is healthy, or only listening; at its end, SIGTERM and exit `code`.
 
     `expect` are the messages of warnings and errors that the test provokes. With a `stdout` of its own (a descriptor)
     there is no log to be read: the test gives a `listen_addr` and waits for the daemon itself.
     """
     with _file() as out, _file() as err:
         process = _spawn(
-            command, environment(redis, settings), out.fileno() if stdout is None else stdout, err.fileno()
+            (*_PYTHON, module) if command is None else command,
+            environment(redis, settings, module=module),
+            out.fileno() if stdout is None else stdout,
+            err.fileno(),
         )
         daemon = DaemonProcess(process, out, err)
         daemon.expected.update(expect)
@@ -261,7 +277,7 @@ async def open_daemon(
             assert ended == code, f"exit code {ended}, not {code}"
             daemon.check_said()
         except BaseException as error:
-            error.add_note(f"statusd said at last:\n{daemon.tail()}")
+            error.add_note(f"{module} said at last:\n{daemon.tail()}")
             raise
         finally:
             if not daemon.ended:
@@ -283,4 +299,4 @@ async def _is_healthy(daemon: DaemonProcess) -> bool:
 
 
 def _file() -> IO[bytes]:
-    return tempfile.TemporaryFile(prefix="statusd-")
+    return tempfile.TemporaryFile(prefix="daemon-")

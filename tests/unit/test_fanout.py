@@ -112,7 +112,9 @@ class Setting:
 
 def make_setting() -> Setting:
     link, counters, logbook = FakeLink(), Counters(delivery=Histogram()), Logbook()
-    hub = Hub(make_link=lambda _hub: cast("Link", link), make_topic=Plain, counters=counters, log=logbook.log)
+    hub = Hub(
+        make_link=lambda _hub: cast("Link", link), make_topic=lambda _link: Plain, counters=counters, log=logbook.log
+    )
     return Setting(hub, link, counters, logbook)
 
 
