@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import enum
 import importlib
-import importlib.util
-import io
 import json
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
 import attrs
 
-from common.watch.client import Note, OutputClosedError
-from common.watch.words import one_line
+from common.watch.view import PlainView, View, open_view
+from common.watch.words import compact, one_line, raw_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
-    from common.watch.client import Show
     from statusd.terminal import TerminalStatusView
 
 PERCENT_KEYS: Final = ("percent", "percentage", "progress")
@@ -65,7 +62,7 @@ def read_status(frame: Mapping[str, object]) -> Entry:
     """What a frame of statusd's says."""
     data = frame.get("data")
     if frame.get("type") != "status" or not isinstance(data, str):
-        raw = data if isinstance(data, str) and len(frame) == 1 else _compact(frame)
+        raw = raw_text(frame)
         return Entry(raw, raw, Tone.UNKNOWN)
     fields = _object(data)
     percent = percentage_of(data)
@@ -97,53 +94,25 @@ def percentage_of(data: str) -> float | None:
     return None
 
 
-@contextmanager
-def open_status_view(out: TextIO, err: TextIO) -> Iterator[Show]:
+def open_status_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
     """The view that fits `out`: colours and a bar on a terminal where rich is installed, plain lines elsewhere.
 
     Leaving the block gives a terminal back as it was found.
     """
-    if isinstance(out, io.TextIOWrapper):
-        # A locale that can't spell a character must not end the client.
-        out.reconfigure(errors="backslashreplace")
-    if not out.isatty() or importlib.util.find_spec("rich") is None:
-        yield PlainStatusView(out, err)
-        return
-    # rich is an extra, and slow to import: a daemon that shares this package must not pay for it.
-    view_class: type[TerminalStatusView] = importlib.import_module("statusd.terminal").TerminalStatusView
-    view = view_class(out)
-    try:
-        yield view
-    finally:
-        view.close()
+    return open_view(out, err, PlainStatusView, _terminal_view)
 
 
-@attrs.frozen
-class PlainStatusView:
-    """One line a frame, flushed, as published but for control characters. `out` and `err` belong to the caller.
+def _terminal_view(out: TextIO) -> TerminalStatusView:
+    view: TerminalStatusView = importlib.import_module("statusd.terminal").TerminalStatusView(out)
+    return view
 
-    What the server sent goes to `out`, gaps included, so that a saved log shows where it has holes; what concerns only
-    the connection goes to `err`.
-    """
 
-    out: TextIO
-    err: TextIO
+class PlainStatusView(PlainView):
+    """One line a frame, as published but for control characters."""
 
     def frame(self, frame: Mapping[str, object]) -> None:
         """Write the message. Raises OutputClosedError."""
-        _write(self.out, one_line(read_status(frame).raw))
-
-    def notice(self, note: Note, text: str) -> None:
-        """Write a notice between dashes. Raises OutputClosedError."""
-        _write(self.out if note is Note.GAP else self.err, f"-- {text} --")
-
-
-def _write(out: TextIO, line: str) -> None:
-    try:
-        out.write(f"{line}\n")
-        out.flush()
-    except OSError as error:
-        raise OutputClosedError(str(error)) from error
+        self.line(one_line(read_status(frame).raw))
 
 
 def _tone(text: str, percent: float | None) -> Tone:
@@ -173,14 +142,10 @@ def _sentence(fields: Mapping[str, object], percent: float | None) -> str:
         elif key == shown_percent:
             words.append(f"{percent:g} %")
         elif key != said:
-            words.append(f"{key}={value if isinstance(value, str) else _compact(value)}")
+            words.append(f"{key}={value if isinstance(value, str) else compact(value)}")
     if said is not None:
         words.append(str(fields[said]))
     return " ".join(words)
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _within(value: float) -> float | None:

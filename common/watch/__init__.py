@@ -3,6 +3,9 @@
 client    connects, answers pings, notices a dead server, reconnects; a process around it
 socket    a trio-websocket client whose stream is ours to close
 words     what is said about it: URLs, refusals, endings, and text from outside made harmless (pure)
+view      plain lines, and the choice between them and a terminal's view
+terminal  lines on a terminal; needs the extra `cli`
+command   the command `watch` of a daemon
 
-How a frame looks is each daemon's own (`statusd.view`).
+How a frame looks is each daemon's own (`statusd.view`, `preflightd.view`).
 """

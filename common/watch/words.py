@@ -7,6 +7,7 @@ cursor, rename their window or turn the rest of a line around.
 from __future__ import annotations
 
 import email.utils
+import json
 import os
 import re
 import socket
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-DEFAULT_URL: Final = "ws://localhost:9002"
+EXAMPLE_URL: Final = "wss://runs.example.org"
 
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -48,7 +49,7 @@ def socket_url(base: str, path: str, query: str = "") -> str:
 
     Raises ValueError, with one line for the user, when `base` is not such a URL.
     """
-    complaint = f"{one_line(base)!r} is not a ws:// or wss:// URL with a host (an example: {DEFAULT_URL})"
+    complaint = f"{one_line(base)!r} is not a ws:// or wss:// URL with a host (an example: {EXAMPLE_URL})"
     try:
         parts = urlsplit(base.strip())
         has_good_port = parts.port != 0
@@ -129,6 +130,23 @@ def escaped(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` as one line: `escaped`, and newlines as `\\n`."""
     return escaped(text).replace("\n", "\\n")
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text` as one line of at most `limit` characters."""
+    line = one_line(text)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def raw_text(frame: Mapping[str, object]) -> str:
+    """A frame that no view can read, as it came; not escaped yet. What was no JSON object is only a text (`data`)."""
+    data = frame.get("data")
+    return data if isinstance(data, str) and len(frame) == 1 else compact(frame)
+
+
+def compact(value: object) -> str:
+    """`value` as JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _inner(error: BaseException) -> BaseException | None:

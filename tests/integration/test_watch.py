@@ -97,7 +97,7 @@ def playing(script: Callable[[WebSocketConnection], Awaitable[None]]) -> Callabl
     return step
 
 
-async def _stay_open(connection: WebSocketConnection) -> None:
+async def stay_on(connection: WebSocketConnection) -> None:
     while True:
         try:
             await connection.get_message()
@@ -105,7 +105,7 @@ async def _stay_open(connection: WebSocketConnection) -> None:
             return
 
 
-stay_open = playing(_stay_open)
+stay_open = playing(stay_on)
 
 
 def refusing(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Callable[[WebSocketRequest], Awaitable[None]]:
@@ -132,7 +132,7 @@ async def test_it_connects_says_init_and_answers_a_ping_at_once() -> None:
         await connection.send_message('{"type":"ping"}')
         received.append(await connection.get_message())
         await connection.send_message('{"type":"status","data":"after the pong"}')
-        await _stay_open(connection)
+        await stay_on(connection)
 
     async with serving(playing(script)) as server, watching(server.url) as show:
         await show.wait_for(lambda: show.frames)
@@ -145,7 +145,7 @@ async def test_a_thousand_frames_arrive_in_order() -> None:
     async def script(connection: WebSocketConnection) -> None:
         for number in range(1000):
             await connection.send_message(f'{{"type":"status","data":"{number}"}}')
-        await _stay_open(connection)
+        await stay_on(connection)
 
     async with serving(playing(script)) as server, watching(server.url) as show:
         await show.wait_for(lambda: len(show.frames) == 1000)
@@ -178,7 +178,7 @@ async def test_a_connection_that_breaks_is_made_again() -> None:
 async def test_a_gap_is_shown() -> None:
     async def script(connection: WebSocketConnection) -> None:
         await connection.send_message('{"type":"gap","seconds":1.2}')
-        await _stay_open(connection)
+        await stay_on(connection)
 
     async with serving(playing(script)) as server, watching(server.url) as show:
         await show.wait_for(lambda: show.texts(Note.GAP))
@@ -216,7 +216,7 @@ async def test_when_it_is_cancelled_it_says_goodbye() -> None:
     over = trio.Event()
 
     async def script(connection: WebSocketConnection) -> None:
-        await _stay_open(connection)
+        await stay_on(connection)
         if connection.closed is not None:
             goodbyes.append(connection.closed.code)
         over.set()
@@ -269,10 +269,12 @@ async def test_nobody_there_is_told_with_the_reason() -> None:
 
 
 @asynccontextmanager
-async def client_process(url: str, *arguments: str, stdout: int = subprocess.PIPE) -> AsyncIterator[trio.Process]:
+async def client_process(
+    url: str, *arguments: str, stdout: int = subprocess.PIPE, daemon: str = "statusd", path: str = "r:c"
+) -> AsyncIterator[trio.Process]:
     environ = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONWARNINGS": "error"}
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "statusd", "watch", *arguments, url, "r:c"],
+        [sys.executable, "-m", daemon, "watch", *arguments, url, path],
         cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -287,7 +289,7 @@ def lines(*texts: str) -> Callable[[WebSocketRequest], Awaitable[None]]:
     async def script(connection: WebSocketConnection) -> None:
         for text in texts:
             await connection.send_message(f'{{"type":"status","data":"{text}"}}')
-        await _stay_open(connection)
+        await stay_on(connection)
 
     return playing(script)
 
@@ -352,19 +354,26 @@ async def test_a_refused_process_exits_with_1_and_the_servers_reason_in_one_line
             assert await process.wait() == 1
 
 
-async def test_on_a_terminal_ctrl_c_takes_the_bar_away_and_gives_the_cursor_back() -> None:
+async def screen_until(text: bytes, url: str, daemon: str = "statusd", path: str = "r:c") -> bytes:
+    """All that a client writes to its terminal when Ctrl-C is pressed as soon as `text` is there."""
     ours, theirs = os.openpty()
     screen = b""
-    async with serving(lines("42 %")) as server, client_process(server.url, stdout=theirs) as process:
+    async with client_process(url, stdout=theirs, daemon=daemon, path=path) as process:
         os.close(theirs)
         os.set_blocking(ours, False)
         with trio.fail_after(DEADLINE):
-            while b"42.0 %" not in screen:
+            while text not in screen:
                 await trio.lowlevel.wait_readable(ours)
                 screen += os.read(ours, 65536)
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 0
         screen += os.read(ours, 65536)
     os.close(ours)
+    return screen
+
+
+async def test_on_a_terminal_ctrl_c_takes_the_bar_away_and_gives_the_cursor_back() -> None:
+    async with serving(lines("42 %")) as server:
+        screen = await screen_until(b"42.0 %", server.url)
     assert screen.count(b"\x1b[?25l") == screen.count(b"\x1b[?25h") == 1
     assert screen.rindex(b"\x1b[?25h") > screen.rindex(b"\x1b[?25l")

@@ -1,0 +1,15 @@
+"""`preflightd watch`: a run's checklist in the terminal, as a browser would get it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.watch.command import Watching, watch_command
+from preflightd.view import open_preflight_view
+
+WATCH: Final = watch_command(
+    # Not lossy: the first frame after an absence says all there is to know.
+    Watching(daemon="preflightd", port=9001, path="RUNID", example="accustomed-pewter", lossy=False),
+    "show a run's checklist in the terminal as it changes, reconnecting as needed; Ctrl-C ends it",
+    open_preflight_view,
+)
