@@ -1,8 +1,8 @@
 # One way to do each common thing. Every target makes the virtual environment it needs, from the lock.
 #
 #   PYTHON=python3.13   the interpreter to use, else the first suitable one of PYTHONS
-#   ARGS="-k drain"     more arguments for pytest, the bench, the demo or the lock
-#   SECONDS=10          the demo ends by itself after this long
+#   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
+#   SECONDS=10          the demo ends by itself after this long, the fuzzer looks for so long
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(PYTHON))
 endif
 endif
 
-.PHONY: help demo test unit check bench lock clean
+.PHONY: help demo test unit check bench fuzz lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,8 +48,12 @@ check: $(READY) ## lint, format, types
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy --strict
 
-bench: $(READY) ## the measures, as JSON
+bench: $(READY) ## the measures of both daemons, a JSON document each
 	@$(BIN)/python -m bench.fanout $(ARGS)
+	@$(BIN)/python -m bench.preflight $(ARGS)
+
+fuzz: $(READY) ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
+	@$(BIN)/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes newer ones
 	@$(find_python) && $$python -m venv --clear $(VENV)-lock

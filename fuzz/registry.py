@@ -1,0 +1,20 @@
+"""All targets: the one place to add one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fuzz import conversation
+from fuzz.targets import checklist, configuration, frames, http_head, resp
+
+if TYPE_CHECKING:
+    from fuzz.target import Target
+
+TARGETS: Final[tuple[Target, ...]] = (
+    checklist.TARGET,
+    configuration.TARGET,
+    conversation.TARGET,
+    frames.TARGET,
+    http_head.TARGET,
+    resp.TARGET,
+)
