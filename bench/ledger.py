@@ -1,30 +1,18 @@
 """Who got what, and when: the accounts of one load, without any I/O.
 
-Every payload is distinct, so that looking a frame up in the table of all that are published verifies each of its bytes,
-finds its publish time, and parses nothing.
+Every frame is distinct, so that looking one up in the table of all that are expected verifies each of its bytes, finds
+the time of the write that it tells of, and parses nothing.
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from bench import wire
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-_DIGITS: Final = 8
-_HEAD: Final = b'{"type":"status","data":"'
-_TAIL: Final = b'"}'
-_FILLER: Final = b" hillslopes routed to the outlet;"
-
-SMALLEST_SIZE: Final = _DIGITS
-"""Bytes of the shortest payload: its number, nothing else."""
-LARGEST_COUNT: Final = 10**_DIGITS
-"""Payloads that can be told apart."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,11 +20,12 @@ class Faults:
     """What must not happen, counted over the warm-up too."""
 
     lost: int
-    """Messages that a client never got, or got after a later one."""
+    """Messages that a client never got, or got after a later one. Where frames are coalesced: the last writes, of which
+    a client never heard."""
     repeated: int
     """Messages that a client got again, or late."""
     unexpected: int
-    """Frames that are, byte for byte, neither a payload's nor a ping; answers that could not be written."""
+    """Frames that are, byte for byte, neither a write's nor a ping; answers that could not be written."""
     ended: int
     """Clients whose connection ended before the load did."""
 
@@ -58,45 +47,50 @@ class Cursor:
     next: int = 0
 
 
-def payloads(count: int, size: int) -> list[bytes]:
-    """Distinct ASCII payloads of `size` bytes, nothing to escape in JSON. Raises ValueError if they don't fit."""
-    if size < SMALLEST_SIZE or count > LARGEST_COUNT:
-        raise ValueError(f"{count} distinct messages need more than {size} bytes each")
-    filler = (_FILLER * (size // len(_FILLER) + 1))[: size - _DIGITS]
-    return [b"%0*d%s" % (_DIGITS, number, filler) for number in range(count)]
-
-
 class Ledger:
-    """The accounts of one load; whoever publishes writes `published_at`, whoever receives calls the methods.
+    """The accounts of one load; whoever writes notes it in `written_at`, whoever receives calls the methods.
 
-    Times are in nanoseconds of one clock. Messages before `measured_from` are checked, but their latency is not kept.
+    `frames` are what a client must get for each write. Where they are `coalesced`, a frame stands for the writes before
+    it that the client has not heard of as well. Times are in nanoseconds of one clock. Writes before `measured_from`
+    are checked, but their latency is not kept.
     """
 
-    def __init__(self, published: Sequence[bytes], *, measured_from: int) -> None:
-        self._numbers = {wire.server_text(_HEAD + payload + _TAIL): number for number, payload in enumerate(published)}
+    def __init__(self, frames: Sequence[bytes], *, measured_from: int, coalesced: bool = False) -> None:
+        self._numbers = {frame: number for number, frame in enumerate(frames)}
+        if len(self._numbers) != len(frames):
+            raise ValueError("two writes have the same frame")
         self._measured_from = measured_from
+        self._coalesced = coalesced
         self._lost = self._repeated = self._ended = 0
         self.unexpected = 0
-        self.published_at = array("q", bytes(8 * len(published)))
+        self.delivered = 0
+        """Frames of the measured window."""
+        self.written_at = array("q", bytes(8 * len(frames)))
         self.latency = array("q")
         self.queued = array("q")
 
     def take(self, cursor: Cursor, frame: bytes, now: int, queued: int) -> bool:
-        """Account for a whole frame that a client got at `now`; False when it is not the correct one of any payload.
+        """Account for a whole frame that a client got at `now`; False when it is not the correct one of any write.
 
         `queued` is how long, of its latency, it may have waited for the reader.
         """
         number = self._numbers.get(frame)
         if number is None:
             return False
+        first = number
         if number < cursor.next:
             self._repeated += 1
         else:
-            self._lost += number - cursor.next
+            if self._coalesced:
+                first = cursor.next
+            else:
+                self._lost += number - cursor.next
             cursor.next = number + 1
         if number >= self._measured_from:
-            self.latency.append(now - self.published_at[number])
-            self.queued.append(queued)
+            self.delivered += 1
+            for heard in range(max(first, self._measured_from), number + 1):
+                self.latency.append(now - self.written_at[heard])
+                self.queued.append(queued)
         return True
 
     def end(self, cursor: Cursor) -> None:

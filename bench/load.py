@@ -1,12 +1,12 @@
-"""The load generator: N WebSocket clients on one channel and the publisher that feeds it, in one epoll loop.
+"""The load generator: N WebSocket clients on one path and the writer that feeds it, in one epoll loop.
 
 It costs little more than the system calls, so that the daemon is what is measured: raw non-blocking sockets, and what
-was read is looked up as it is in the table of all published frames (see `ledger`). Only bytes that are not exactly one
+was read is looked up as it is in the table of all expected frames (see `ledger`). Only bytes that are not exactly one
 such frame are cut at the frames' ends.
 
-The publisher lives in the same loop rather than in a process of its own: there is one clock and one list of what was
-published, and on a small machine a third busy process would compete with the daemon. The price, a publish delayed
-while the loop reads, is measured and reported (`publish_lag`).
+The writer lives in the same loop rather than in a process of its own: there is one clock and one list of what was
+written, and on a small machine a third busy process would compete with the daemon. The price, a write delayed while
+the loop reads, is measured and reported (`publish_lag`).
 
 `run_load` owns every socket and closes them all before it returns. It blocks: an async caller puts it into a thread.
 """
@@ -24,12 +24,13 @@ import attrs
 
 from bench import wire
 from bench.cpu import take_snapshot
-from bench.ledger import Cursor, Ledger, payloads
+from bench.ledger import Cursor, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.cpu import Snapshot
+    from bench.feed import Feed
     from bench.ledger import Faults
 
 _PING: Final = wire.server_text(b'{"type":"ping"}')
@@ -50,23 +51,21 @@ class LoadError(Exception):
 
 @attrs.frozen(kw_only=True)
 class Load:
-    """What to apply. Durations are seconds, `rate` is messages a second, `size` the bytes of one payload."""
+    """What to apply. Durations are seconds, `rate` is writes a second."""
 
     server: tuple[str, int]
     redis: tuple[str, int]
-    channel: str
-    """`<runid>:<channel>`: the path that clients ask for and the Redis channel that is published to."""
+    feed: Feed
     clients: int
     rate: float
-    size: int
     warmup: float
     seconds: float
     grace: float
-    """How long after the last publish a message may arrive before it counts as lost."""
+    """How long after the last write a frame may arrive before it counts as lost."""
 
     @property
     def unmeasured(self) -> int:
-        """Messages published, and checked, before the measured window."""
+        """Writes that are made, and checked, before the measured window."""
         return round(self.warmup * self.rate)
 
     @property
@@ -80,14 +79,15 @@ class LoadResult:
 
     faults: Faults
     delivered: int
+    """Frames."""
     window: float
     """Seconds between the two readings of the CPU clocks."""
     latency: Sequence[int]
-    """From just before the PUBLISH was written to just after the client's bytes were read, one for each delivery."""
+    """From just before the command was written to just after the bytes that tell of it were read, for each client."""
     queued: Sequence[int]
     """The part of each latency that the generator itself may have added: how long the socket waited for its turn."""
     publish_lag: Sequence[int]
-    """How long after its due time each message was published."""
+    """How long after its due time each write was made."""
     cpu: Mapping[str, float]
     """CPU seconds of each watched process tree."""
     generator_cpu: float
@@ -111,7 +111,7 @@ class _Reading:
 
 
 def run_load(load: Load, watched: Mapping[str, int]) -> LoadResult:
-    """Open the clients, publish at the given rate, receive everything, and say what it took.
+    """Open the clients, write at the given rate, receive everything, and say what it took.
 
     `watched` names the processes (by id) whose trees' CPU time is read. Raises LoadError.
     """
@@ -128,32 +128,30 @@ def run_load(load: Load, watched: Mapping[str, int]) -> LoadResult:
                 gc.enable()
 
 
-def publish_command(channel: str, payload: bytes) -> bytes:
-    """PUBLISH in Redis' own protocol."""
-    name = channel.encode()
-    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(name), name, len(payload), payload)
-
-
 class _Loop:
     def __init__(self, load: Load, owner: ExitStack) -> None:
         self._load = load
         self._owner = owner
         self._poll = owner.enter_context(select.epoll())
-        self._payloads = payloads(load.total, load.size)
-        self._ledger = Ledger(self._payloads, measured_from=load.unmeasured)
+        writes = load.feed.writes(load.total)
+        self._commands = [write.command for write in writes]
+        self._ledger = Ledger(
+            [write.frame for write in writes], measured_from=load.unmeasured, coalesced=load.feed.coalesced
+        )
         self._publish_lag: list[int] = []
         self._clients: dict[int, _Client] = {}
         self._redis = self._connect(load.redis)
 
     def run(self, watched: Mapping[str, int]) -> LoadResult:
         load = self._load
+        self._prepare()
         self._open_clients()
         self._redis.setblocking(False)
         self._poll.register(self._redis.fileno(), select.EPOLLIN)
 
-        self._publish(0, load.unmeasured)
+        self._write(0, load.unmeasured)
         before = self._read_clocks()
-        self._publish(load.unmeasured, load.total)
+        self._write(load.unmeasured, load.total)
         self._receive_rest()
         after = self._read_clocks()
 
@@ -161,7 +159,7 @@ class _Loop:
         ledger = self._ledger
         return LoadResult(
             faults=ledger.close(client.cursor for client in self._clients.values()),
-            delivered=len(ledger.latency),
+            delivered=ledger.delivered,
             window=(after.at - before.at) / _SECOND,
             latency=ledger.latency,
             queued=ledger.queued,
@@ -176,24 +174,31 @@ class _Loop:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
+    def _prepare(self) -> None:
+        for command in self._load.feed.prepare:
+            self._redis.sendall(command)
+            self._check_replies()
+
     def _open_clients(self) -> None:
         """Some handshakes at once: the daemon is kept busy, its listen queue is not flooded."""
         host, port = self._load.server
-        request = wire.handshake_request(f"{host}:{port}", f"/{self._load.channel}")
+        request = wire.handshake_request(f"{host}:{port}", self._load.feed.path)
         for begin in range(0, self._load.clients, _OPENING_AT_ONCE):
             socks = [self._connect(self._load.server) for _ in range(min(_OPENING_AT_ONCE, self._load.clients - begin))]
             for sock in socks:
                 sock.sendall(request)
             for sock in socks:
                 rest = _receive_handshake(sock)
+                if self._load.feed.greeting is not None:
+                    rest = _receive_greeting(sock, rest, self._load.feed.greeting)
                 sock.setblocking(False)
                 self._clients[sock.fileno()] = _Client(sock, rest)
                 self._poll.register(sock.fileno(), select.EPOLLIN)
 
-    def _publish(self, begin: int, end: int) -> None:
-        """Publish messages `begin` up to `end` at absolute times, so that lateness does not add up.
+    def _write(self, begin: int, end: int) -> None:
+        """Make the writes `begin` up to `end` at absolute times, so that lateness does not add up.
 
-        Returns half a period after the last: between two messages, where the CPU clocks are read.
+        Returns half a period after the last: between two writes, where the CPU clocks are read.
         """
         period = _SECOND / self._load.rate
         start = time.perf_counter_ns()
@@ -203,14 +208,13 @@ class _Loop:
             now = time.perf_counter_ns()
             if number >= self._load.unmeasured:
                 self._publish_lag.append(now - due)
-            self._ledger.published_at[number] = now
-            self._send_publish(self._payloads[number])
+            self._ledger.written_at[number] = now
+            self._send_command(self._commands[number])
         self._receive_until(start + round((end - begin - 0.5) * period))
 
-    def _send_publish(self, payload: bytes) -> None:
-        command = publish_command(self._load.channel, payload)
+    def _send_command(self, command: bytes) -> None:
         if self._redis.send(command) != len(command):
-            raise LoadError("Redis does not keep up with reading what is published")
+            raise LoadError("Redis does not keep up with reading what is written")
 
     def _receive_rest(self) -> None:
         deadline = time.perf_counter_ns() + round(self._load.grace * _SECOND)
@@ -278,11 +282,11 @@ class _Loop:
         client.sock.close()
 
     def _check_replies(self) -> None:
-        """A reply is `:<subscribers>`; an error would mean that nothing is published."""
+        """A reply is a number; an error would mean that nothing is written."""
         replies = self._redis.recv(65536)
         if not replies or b"-" in replies:
             raise LoadError(
-                f"Redis does not publish: {replies.decode(errors='replace').strip() or 'connection closed'}"
+                f"Redis refuses what is written: {replies.decode(errors='replace').strip() or 'connection closed'}"
             )
 
     def _read_clocks(self) -> _Reading:
@@ -305,6 +309,18 @@ def _receive_handshake(sock: socket.socket) -> bytes:
             raise LoadError("the server closed the connection during the handshake")
         data += chunk
     return rest
+
+
+def _receive_greeting(sock: socket.socket, rest: bytes, greeting: bytes) -> bytes:
+    """What the server sent beyond the frame that it begins with."""
+    while len(rest) < len(greeting):
+        chunk = sock.recv(65536)
+        if not chunk:
+            raise LoadError("the server closed the connection before its first frame")
+        rest += chunk
+    if not rest.startswith(greeting):
+        raise LoadError(f"the first frame is not the one that is due: {rest[:200]!r}")
+    return rest.removeprefix(greeting)
 
 
 def _spent(before: Snapshot, after: Snapshot, pid: int) -> float:

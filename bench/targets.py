@@ -64,13 +64,22 @@ def _trio_websocket_command(port: int, redis_url: str) -> list[str]:
     return [sys.executable, "-m", "bench.peers.trio_websocket", "--port", str(port), "--redis", redis_url]
 
 
-TARGETS: Final[Mapping[str, Target]] = {
+def _preflightd_environment(port: int, redis_url: str) -> dict[str, str]:
+    return {"PREFLIGHT_LISTEN_ADDR": f"{HOST}:{port}", "PREFLIGHT_REDIS_URL": redis_url, "PREFLIGHT_LOG_LEVEL": "warn"}
+
+
+FANOUT_TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
     for target in (
         Target("statusd", lambda _port, _redis: [sys.executable, "-m", "statusd"], _statusd_environment),
         Target("trio_websocket", _trio_websocket_command, lambda _port, _redis: {}, health_by_upgrade=True),
     )
 }
+"""Those of the fan-out row."""
+
+PREFLIGHTD: Final = Target(
+    "preflightd", lambda _port, _redis: [sys.executable, "-m", "preflightd"], _preflightd_environment
+)
 
 
 @asynccontextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench.ledger import LARGEST_COUNT, SMALLEST_SIZE, Cursor, Faults, Ledger, payloads
-
-_FOUR = payloads(4, 20)
+from bench.ledger import Cursor, Faults, Ledger
 
 
 def _frame(number: int) -> bytes:
-    return b'\x81\x2f{"type":"status","data":"%s"}' % _FOUR[number]
+    return b'\x81\x21{"type":"status","data":"frame%d"}' % number
+
+
+_FOUR = [_frame(number) for number in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -69,22 +70,44 @@ def test_a_frame_that_differs_in_one_byte_is_not_a_payload(frame: bytes) -> None
 def test_only_messages_of_the_measured_window_are_timed() -> None:
     ledger, cursor = Ledger(_FOUR, measured_from=2), Cursor()
     for number in range(4):
-        ledger.published_at[number] = 100 * number
+        ledger.written_at[number] = 100 * number
         ledger.take(cursor, _frame(number), now=100 * number + 10 + number, queued=number)
     assert list(ledger.latency) == [12, 13]
     assert list(ledger.queued) == [2, 3]
 
 
-@pytest.mark.parametrize("size", [SMALLEST_SIZE, 9, 100, 5000])
-def test_payloads_are_distinct_have_the_size_asked_for_and_need_no_escape(size: int) -> None:
-    made = payloads(1000, size)
-    assert len(set(made)) == 1000
-    assert {len(payload) for payload in made} == {size}
-    assert all(payload.isascii() and payload.decode().isprintable() for payload in made)
-    assert not any(character in payload for payload in made for character in (b'"', b"\\"))
+@pytest.mark.parametrize(
+    ("received", "lost", "repeated", "told"),
+    [
+        ([0, 1, 2, 3], 0, 0, 4),
+        ([3], 0, 0, 4),
+        ([1, 3], 0, 0, 4),
+        ([], 4, 0, 0),
+        ([0, 2], 1, 0, 3),
+        ([0, 3, 3], 0, 1, 5),
+        ([0, 3, 2], 0, 1, 5),
+    ],
+)
+def test_a_coalesced_frame_stands_for_the_writes_before_it_and_the_last_must_come(
+    received: list[int], lost: int, repeated: int, told: int
+) -> None:
+    ledger, cursor = Ledger(_FOUR, measured_from=0, coalesced=True), Cursor()
+    for number in received:
+        assert ledger.take(cursor, _frame(number), now=0, queued=0)
+    assert ledger.close([cursor]) == Faults(lost=lost, repeated=repeated, unexpected=0, ended=0)
+    assert (ledger.delivered, len(ledger.latency)) == (len(received), told)
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, SMALLEST_SIZE - 1), (LARGEST_COUNT + 1, 100)])
-def test_payloads_that_could_not_be_told_apart_are_an_error(count: int, size: int) -> None:
-    with pytest.raises(ValueError, match="distinct"):
-        payloads(count, size)
+def test_a_coalesced_write_waits_until_the_frame_that_tells_of_it() -> None:
+    ledger, cursor = Ledger(_FOUR, measured_from=1, coalesced=True), Cursor()
+    ledger.written_at[:] = ledger.written_at.__class__("q", [0, 100, 200, 300])
+    ledger.take(cursor, _frame(2), now=210, queued=1)
+    ledger.take(cursor, _frame(3), now=350, queued=2)
+    assert list(ledger.latency) == [110, 10, 50]
+    assert list(ledger.queued) == [1, 1, 2]
+    assert ledger.delivered == 2
+
+
+def test_two_writes_with_one_frame_could_not_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="same frame"):
+        Ledger([_frame(0), _frame(1), _frame(0)], measured_from=0)

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from bench.fanout import Options, parse_options
+from bench.feed import status_feed
 from bench.ledger import Faults
-from bench.load import Load, LoadResult, publish_command
+from bench.load import Load, LoadResult
 from bench.report import Generator, Run, format_table, make_report, marks, summarize
 from bench.stats import Percentiles, Spread
 
@@ -109,19 +110,14 @@ def test_a_load_is_a_whole_number_of_messages_and_at_least_one_is_measured(
     load = Load(
         server=("127.0.0.1", 1),
         redis=("127.0.0.1", 2),
-        channel="run:channel",
+        feed=status_feed("run:channel", 100),
         clients=1,
         rate=rate,
-        size=100,
         warmup=warmup,
         seconds=seconds,
         grace=0,
     )
     assert (load.unmeasured, load.total) == (unmeasured, total)
-
-
-def test_publish_is_a_redis_command_with_lengths_in_bytes() -> None:
-    assert publish_command("r:é", b"hi") == b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nr:\xc3\xa9\r\n$2\r\nhi\r\n"
 
 
 def test_without_arguments_the_row_is_the_one_that_goals_are_set_for() -> None:
