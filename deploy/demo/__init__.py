@@ -1,8 +1,9 @@
-"""The demo, `python -m deploy.demo`: a private Redis, statusd, a simulated run, and the terminal client, all real.
+"""The demo, `python -m deploy.demo`: a private Redis, both daemons, a simulated run, and their clients, all real.
 
-__main__.py         the command line
-stage.py            everything started in order, watched while it runs, and ended in order
-statusd_process.py  statusd as a child process
-simulated_run.py    what a hydrology run would publish; pure
-ledger.py           what was published against what arrived; pure
+__main__.py        the command line
+stage.py           everything started in order, watched while it runs, and ended in order
+daemon_process.py  a daemon as a child process
+witness.py         the clients' shows, which count what they are shown
+simulated_run.py   what a hydrology run would publish, and write to its hash; pure
+ledger.py          what was published and written against what arrived; pure
 """

@@ -11,19 +11,20 @@ import trio
 
 from common.embedded import EmbeddedRedisError
 from common.watch.client import OutputClosedError, discard_output
-from deploy.demo.ledger import Ledger
+from deploy.demo.daemon_process import ChildError
+from deploy.demo.ledger import ChecklistLedger, Ledger
 from deploy.demo.stage import play
-from deploy.demo.statusd_process import ChildError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 def main() -> int:
-    """Run the demo; 0 when it ended as asked (by time or by Ctrl-C), 1 when a part failed or a message was lost."""
+    """Run the demo; 0 when it ended as asked (by time or by Ctrl-C), 1 when a part failed, a message was lost, or the
+    last checklist was not true."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.demo",
-        description="A private redis-server, statusd, a simulated run that publishes, and a client that prints it.",
+        description="A private redis-server, statusd, preflightd, a simulated run, and clients that print what comes.",
     )
     parser.add_argument(
         "--seconds", type=_seconds, metavar="N", help="end by itself after N seconds of publishing (default: Ctrl-C)"
@@ -32,31 +33,38 @@ def main() -> int:
 
 
 async def _run(seconds: float | None) -> int:
-    ledger = Ledger()
+    ledger, checklist = Ledger(), ChecklistLedger()
     trouble: str | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             try:
-                await play(ledger, seconds)
+                await play(ledger, checklist, seconds)
             except (ChildError, EmbeddedRedisError) as error:
                 trouble = str(error)
             except OutputClosedError:
                 discard_output()
             nursery.cancel_scope.cancel()
         interrupted = nursery.cancel_scope.cancelled_caught
-    return _sum_up(ledger, trouble, interrupted)
-
-
-def _sum_up(ledger: Ledger, trouble: str | None, interrupted: bool) -> int:
     if trouble is not None:
         print(f"demo: {trouble}", file=sys.stderr)
         return 1
-    print(f"published {ledger.published}, received {ledger.received}")
-    if ledger.missing and not interrupted:
-        print(f"demo: {ledger.missing} messages were published and not received", file=sys.stderr)
-        return 1
-    return 0
+    return _sum_up(ledger, checklist, interrupted)
+
+
+def _sum_up(ledger: Ledger, checklist: ChecklistLedger, interrupted: bool) -> int:
+    print(f"statusd: published {ledger.published}, received {ledger.received}")
+    print(f"preflightd: {checklist.writes} writes of the hash, {checklist.frames} frames of the checklist")
+    complaints = []
+    if ledger.missing:
+        complaints.append(f"{ledger.missing} messages were published and not received")
+    if not checklist.is_true:
+        complaints.append(f"the last checklist is not what the hash says: {checklist.shown}, not {checklist.due}")
+    # Interrupted, what was underway had no time to arrive.
+    if interrupted or not complaints:
+        return 0
+    print("\n".join(f"demo: {complaint}" for complaint in complaints), file=sys.stderr)
+    return 1
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

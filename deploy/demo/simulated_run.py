@@ -1,4 +1,5 @@
-"""What a hydrology run publishes while it works: task lines, percentages, a failure, a burst, a trigger.
+"""What a hydrology run publishes while it works (task lines, percentages, a failure, a burst, a trigger), and what it
+writes to its hash as it goes: locks taken and released, and the time at which each step was done.
 
 Pure: the same generator gives the same run.
 """
@@ -12,53 +13,80 @@ import attrs
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator, Mapping
 
 BURST: Final = 200
 """Lines that a run writes at once, as a model's output file does when it is flushed."""
 
+
+@attrs.frozen
+class _Step:
+    task: str
+    """Also the name of its timestamp."""
+    lock: str
+    """The file that nobody else may write meanwhile."""
+    doing: str = ""
+    """What its percentages are about."""
+
+
 _STEPS: Final = (
-    ("build_channels", "delineating channels from the DEM"),
-    ("abstract_watershed", "abstracting subcatchments"),
-    ("build_soils", "soil tile"),
-    ("build_climate", "climate year"),
-    ("run_wepp_hillslopes", "hillslope"),
+    _Step("build_channels", "watershed.nodb", "delineating channels from the DEM"),
+    _Step("set_outlet", "watershed.nodb"),
+    _Step("abstract_watershed", "watershed.nodb", "abstracting subcatchments"),
+    _Step("build_landuse", "landuse.nodb"),
+    _Step("build_soils", "soils.nodb", "soil tile"),
+    _Step("build_climate", "climate.nodb", "climate year"),
+    _Step("run_wepp_hillslopes", "wepp.nodb", "hillslope"),
+    _Step("run_wepp_watershed", "wepp.nodb"),
+    _Step("dss_export", "wepp.nodb"),
 )
 
 
 @attrs.frozen
 class Published:
-    """One message of the run."""
+    """One message of the run, and what is written to its hash just before."""
 
     delay: float
     """Seconds after the message before."""
     data: str
+    fields: Mapping[str, str] = attrs.field(factory=dict)
 
 
-def simulated_runs(rng: random.Random) -> Iterator[Published]:
-    """Run after run, without an end."""
+def simulated_runs(rng: random.Random, clock: float) -> Iterator[Published]:
+    """Run after run of one project, without an end: from the second on every step is built again.
+
+    `clock` is the Unix time at which the first begins; they work fast, but write the times that the real ones would.
+    """
     number = 1
     while True:
-        yield from simulated_run(rng, number)
+        clock = yield from simulated_run(rng, number, clock)
         number += 1
 
 
-def simulated_run(rng: random.Random, number: int) -> Iterator[Published]:
-    """One whole run, about eight seconds of it; `number` tells its messages from another run's."""
+def simulated_run(rng: random.Random, number: int, clock: float) -> Generator[Published, None, float]:
+    """One whole run, about eight seconds of it; `number` tells its messages from another run's.
+
+    Returns the Unix time at its end.
+    """
     job = f"rq:{rng.getrandbits(32):08x}"
-    yield Published(0.3, f"{job} STARTED run {number}")
-    for step, (task, doing) in enumerate(_STEPS, start=1):
-        yield Published(_pause(rng), f"run {number}: {task} started ({step} of {len(_STEPS)})")
-        if task == "abstract_watershed":
-            yield from _text_percentages(rng, number, task)
-        else:
-            yield from _json_percentages(rng, number, task, doing)
-        if task == "build_soils":
+    yield Published(0.3, f"{job} STARTED run {number}", {"attrs:has_sbs": "true"})
+    for position, step in enumerate(_STEPS, start=1):
+        started = f"run {number}: {step.task} started ({position} of {len(_STEPS)})"
+        yield Published(_pause(rng), started, {f"locked:{step.lock}": "true"})
+        if step.task == "abstract_watershed":
+            yield from _text_percentages(rng, number, step.task)
+        elif step.doing:
+            yield from _json_percentages(rng, number, step.task, step.doing)
+        if step.task == "build_soils":
             yield from _failure(rng, job, number)
-        if task == "build_climate":
+        if step.task == "build_climate":
             yield from _burst(rng, number)
-        yield Published(_pause(rng), f"run {number}: {task} done in {rng.uniform(1, 90):.1f} s")
+        seconds = rng.uniform(1, 90)
+        clock += seconds
+        written = {f"timestamps:{step.task}": str(int(clock)), f"locked:{step.lock}": "false"}
+        yield Published(_pause(rng), f"run {number}: {step.task} done in {seconds:.1f} s", written)
     yield Published(_pause(rng), f"{job} TRIGGER wepp WEPP_RUN_TASK_COMPLETED (run {number})")
+    return clock
 
 
 def _json_percentages(rng: random.Random, number: int, task: str, doing: str) -> Iterator[Published]:

@@ -1,7 +1,7 @@
 """The demo's play: everything started in order, watched while it runs, and ended in order.
 
-redis-server, then statusd, then the client, then the simulated run; the other way round at the end. Nothing of it
-outlives `play`, however that ends.
+redis-server, then the daemons, then their clients, then the simulated run; the other way round at the end. Nothing of
+it outlives `play`, however that ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,134 +24,170 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from common.embedded import open_embedded_redis
-from common.watch.client import Note, OutputClosedError, watch
+from common.watch.client import OutputClosedError, watch
 from common.watch.words import socket_url
+from deploy.demo.daemon_process import PREFLIGHTD, STATUSD, ChildError, DaemonProcess, open_daemon
 from deploy.demo.simulated_run import simulated_runs
-from deploy.demo.statusd_process import HOST, USUAL_PORT, ChildError, StatusdProcess, choose_port, open_statusd
+from deploy.demo.witness import MARK, checklist_witness, status_witness
+from preflightd.checklist import evaluate
 from statusd.view import open_status_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from common.watch.client import Show
-    from deploy.demo.ledger import Ledger
+    from common.watch.view import View
+    from deploy.demo.ledger import ChecklistLedger, Ledger
     from deploy.demo.simulated_run import Published
+    from deploy.demo.witness import Witness
 
-TOPIC: Final = "demo-run;;disturbed;;_base:wepp"
-DATABASE: Final = 2
+RUN_ID: Final = "demo-run;;disturbed;;_base"
+TOPIC: Final = f"{RUN_ID}:wepp"
 SEED: Final = 9002
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds until our client's socket is open."""
+"""Seconds until our clients' sockets are open."""
 
 ARRIVAL_TIMEOUT: Final = 3.0
 """Seconds that the last messages may take to arrive, once nothing is published any more."""
 
 REDIS_TIMEOUT: Final = 2.0
-"""Seconds for one publish."""
+"""Seconds for one request."""
 
 
-async def play(ledger: Ledger, seconds: float | None) -> None:
-    """Run the demo for `seconds`, or until it is cancelled, counting in `ledger`.
+async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None) -> None:
+    """Run the demo for `seconds`, or until it is cancelled, counting in `ledger` and `checklist`.
 
     Raises ChildError or EmbeddedRedisError, with a line for the user, when a part of it fails; OutputClosedError when
     nobody reads what it prints.
     """
-    port = choose_port()
-    with tempfile.TemporaryDirectory(prefix="statusd-demo-") as directory:
-        log = Path(directory) / "statusd.log"
-        async with open_embedded_redis() as server, open_statusd(server.url(DATABASE), port, log) as statusd:
-            _say("\n".join(programme(port, server.port, log)))
-            with open_status_view(sys.stdout, sys.stderr) as show:
-                await _perform(_Witness(show, ledger), statusd, server.url(DATABASE), seconds)
+    with tempfile.TemporaryDirectory(prefix="daemons-demo-") as name:
+        directory = Path(name)
+        async with (
+            open_embedded_redis() as server,
+            open_daemon(STATUSD, server, directory) as statusd,
+            open_daemon(PREFLIGHTD, server, directory) as preflightd,
+        ):
+            _say("\n".join(programme(statusd, preflightd, server.port)))
+            with open_status_view(sys.stdout, sys.stderr) as view, _open_client(server.url(PREFLIGHTD.database)) as run:
+                await _perform(_Cast(statusd, preflightd, view, ledger, checklist), run, seconds)
 
 
-def programme(port: int, redis_port: int, log: Path) -> Iterable[str]:
+def programme(statusd: DaemonProcess, preflightd: DaemonProcess, redis_port: int) -> Iterable[str]:
     """What is said before the play starts."""
-    url = f"ws://{HOST}:{port}"
-    yield "A demo of statusd: a simulated hydrology run publishes to Redis, statusd forwards it, and the client below"
-    yield "prints what arrives on a real WebSocket. Ctrl-C ends all of it."
+    yield "A demo of statusd and preflightd: a simulated hydrology run publishes to Redis and writes to its hash there,"
+    yield "the daemons forward it, and two clients print below what arrives on real WebSockets: the run's messages and,"
+    yield f"marked {MARK}, what changes in the checklist. Ctrl-C ends all of it."
     yield ""
-    if port != USUAL_PORT:
-        yield f"Port {USUAL_PORT} is taken by another process: statusd serves on port {port} instead."
-    yield f"  socket   {socket_url(url, TOPIC)}"
-    yield f"  log      {log} (until the demo ends)"
+    for daemon, path in ((statusd, TOPIC), (preflightd, RUN_ID)):
+        kind = daemon.kind
+        if daemon.port != kind.usual_port:
+            yield (
+                f"Port {kind.usual_port} is taken by another process: {kind.name} serves on port {daemon.port} instead."
+            )
+        yield f"  {kind.name:<10}  {socket_url(daemon.url, path)}"
+        yield f"  {'its log':<10}  {daemon.log} (until the demo ends)"
     yield ""
     yield "Try in a second terminal:"
-    yield f"  {_publish_command(redis_port)}"
-    yield f"  {_python()} -m statusd watch {url} '{TOPIC}'"
+    yield f"  {_redis_command(redis_port, STATUSD.database, 'publish', TOPIC, 'hello')}"
+    yield f"  {_python()} -m statusd watch {statusd.url} '{TOPIC}'"
+    yield f"  {_redis_command(redis_port, PREFLIGHTD.database, 'hset', RUN_ID, 'locked:by-you', 'true')}"
+    yield f"  {_python()} -m preflightd watch {preflightd.url} '{RUN_ID}'"
     yield ""
 
 
-@attrs.define
-class _Witness:
-    """The client's show, with a count of what it was shown."""
+@attrs.frozen
+class _Cast:
+    """Who plays."""
 
-    show: Show
+    statusd: DaemonProcess
+    preflightd: DaemonProcess
+    view: View
     ledger: Ledger
-    connected: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _arrival: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set by the next frame."""
-
-    def frame(self, frame: Mapping[str, object]) -> None:
-        if frame.get("type") == "status" and isinstance(data := frame.get("data"), str):
-            self.ledger.receive(data)
-        self.show.frame(frame)
-        self._arrival.set()
-
-    def notice(self, note: Note, text: str) -> None:
-        if note is Note.CONNECTED:
-            self.connected.set()
-        self.show.notice(note, text)
-
-    async def wait_all_received(self) -> None:
-        while self.ledger.missing:
-            self._arrival = trio.Event()
-            await self._arrival.wait()
+    checklist: ChecklistLedger
 
 
-async def _perform(witness: _Witness, statusd: StatusdProcess, redis_url: str, seconds: float | None) -> None:
+async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> None:
+    lines = status_witness(cast.view, cast.ledger)
+    steps = checklist_witness(cast.view, cast.checklist)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(statusd.watch_over)
-            nursery.start_soon(_watch, statusd.port, witness)
+            nursery.start_soon(_watch, cast.statusd, TOPIC, lines)
+            nursery.start_soon(_watch, cast.preflightd, RUN_ID, steps)
+            for daemon in (cast.statusd, cast.preflightd):
+                nursery.start_soon(daemon.watch_over)
             with trio.move_on_after(CONNECT_TIMEOUT) as patience:
-                await witness.connected.wait()
+                await lines.connected.wait()
+                await steps.connected.wait()
             if patience.cancelled_caught:
-                raise ChildError(f"the client did not connect within {CONNECT_TIMEOUT:g} s")
+                raise ChildError(f"the clients did not connect within {CONNECT_TIMEOUT:g} s")
             with trio.move_on_after(float("inf") if seconds is None else seconds):
-                await _publish(redis_url, simulated_runs(random.Random(SEED)), witness.ledger)
+                await _publish(client, simulated_runs(random.Random(SEED), time.time()), cast)
             with trio.move_on_after(ARRIVAL_TIMEOUT):
-                await witness.wait_all_received()
+                await lines.wait_until(lambda: not cast.ledger.missing)
+                cast.checklist.due = await _due(client)
+                await steps.wait_until(lambda: cast.checklist.is_true)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # One line for the user, as if there were no nursery: the first failure is the one that ended the others.
         raise _first(group) from None
 
 
-async def _watch(port: int, witness: _Witness) -> None:
-    await watch(f"ws://{HOST}:{port}", TOPIC, witness)
-    raise ChildError("statusd refused our client")
+async def _watch(daemon: DaemonProcess, path: str, witness: Witness) -> None:
+    await watch(daemon.url, path, witness, lossy=daemon.kind is STATUSD)
+    raise ChildError(f"{daemon.kind.name} refused our client")
 
 
-async def _publish(redis_url: str, messages: Iterable[Published], ledger: Ledger) -> None:
+async def _publish(client: redis.Redis, messages: Iterable[Published], cast: _Cast) -> None:
+    for message in messages:
+        await trio.sleep(message.delay)
+        cast.ledger.publish(message.data)
+        cast.checklist.writes += bool(message.fields)
+        with _redis_errors():
+            await trio.to_thread.run_sync(_send, client, message)
+
+
+def _send(client: redis.Redis, message: Published) -> None:
+    if message.fields:
+        client.hset(RUN_ID, items=[part for field in message.fields.items() for part in field])
+    # Of whichever database: a channel belongs to the whole server.
+    client.publish(TOPIC, message.data)
+
+
+async def _due(client: redis.Redis) -> Mapping[str, object]:
+    """The frame that preflightd's client has to have, as the hash is now."""
+    with _redis_errors():
+        content = evaluate(await trio.to_thread.run_sync(_read, client)).content()
+    return {"type": "preflight"} | {key: value for key, value in content.items() if value is not None}
+
+
+def _read(client: redis.Redis) -> Mapping[bytes, bytes]:
+    fields = client.hgetall(RUN_ID).items()
+    return {field: value for field, value in fields if isinstance(field, bytes) and isinstance(value, bytes)}
+
+
+@contextmanager
+def _open_client(url: str) -> Iterator[redis.Redis]:
     # No retries: this server is our own, and when it is gone the demo is over.
-    client = redis.Redis.from_url(redis_url, socket_timeout=REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0))
+    client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0))
     try:
-        for message in messages:
-            await trio.sleep(message.delay)
-            ledger.publish(message.data)
-            await trio.to_thread.run_sync(client.publish, TOPIC, message.data)
-    except redis.RedisError as error:
-        raise ChildError(f"the private redis-server ended unexpectedly: {error}") from None
+        yield client
     finally:
         client.close()
 
 
-def _publish_command(port: int) -> str:
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ChildError(f"the private redis-server ended unexpectedly: {error}") from None
+
+
+def _redis_command(port: int, database: int, command: str, *arguments: str) -> str:
+    quoted = " ".join(f"'{argument}'" for argument in arguments)
     if shutil.which("redis-cli"):
-        return f"redis-cli -p {port} -n {DATABASE} publish '{TOPIC}' 'hello'"
-    code = f"import redis; redis.Redis(port={port}, db={DATABASE}).publish('{TOPIC}', 'hello')"
+        return f"redis-cli -p {port} -n {database} {command} {quoted}"
+    code = f"import redis; redis.Redis(port={port}, db={database}).{command}({', '.join(map(repr, arguments))})"
     return f'{_python()} -c "{code}"'
 
 

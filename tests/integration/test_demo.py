@@ -17,10 +17,12 @@ import attrs
 import pytest
 import trio
 
-from deploy.demo.statusd_process import HOST, USUAL_PORT
+from deploy.demo.daemon_process import HOST, PREFLIGHTD, STATUSD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from deploy.demo.daemon_process import Kind
 
 pytestmark = [
     pytest.mark.integration,
@@ -121,30 +123,55 @@ def assert_nothing_left(ended: Demo) -> None:
     assert list(ended.directory.iterdir()) == []
 
 
-async def test_it_ends_by_itself_with_everything_received(tmp_path: Path) -> None:
+SUMMARY = re.compile(
+    rb"statusd: published (\d+), received (\d+)\n"
+    rb"preflightd: (\d+) writes of the hash, (\d+) frames of the checklist\n$"
+)
+
+
+async def test_it_ends_by_itself_with_everything_received_and_the_checklist_true(tmp_path: Path) -> None:
     async with demo(tmp_path, "--seconds", "5") as running:
         code, errors = await running.wait_end()
         assert code == 0, errors
         assert "Traceback" not in errors
-        summary = re.fullmatch(rb"published (\d+), received (\d+)", running.output.splitlines()[-1])
+        summary = SUMMARY.search(running.output)
         assert summary is not None
-        assert int(summary[1]) == int(summary[2]) > 10
+        published, received, writes, frames = map(int, summary.groups())
+        assert received == published > 10
+        # The first frame, that of a run without a hash, comes before any write.
+        assert 2 <= frames <= writes + 1
         assert_nothing_left(running)
+
+
+async def test_both_clients_print_and_the_checklist_is_marked(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--seconds", "6") as running:
+        await running.wait_for(b"[checklist] unlocked watershed.nodb\n")
+        code, errors = await running.wait_end()
+    assert code == 0, errors
+    lines = running.output.decode().splitlines()
+    checklist = [line for line in lines if line.startswith("[checklist] ")]
+    assert checklist[0] == "[checklist] 0 of 18 done"
+    steps = [line.removeprefix("[checklist] + ") for line in checklist if " + " in line]
+    assert steps[:4] == ["sbs_map", "channels", "outlet", "subcatchments"]
+    assert "[checklist] locked watershed.nodb" in checklist
+    assert any(line.startswith("run 1: build_channels started") for line in lines)
+    for daemon in ("statusd", "preflightd"):
+        assert any(f"-m {daemon} watch ws://" in line for line in lines)
 
 
 async def test_ctrl_c_ends_all_of_it_quietly_with_0(tmp_path: Path) -> None:
     async with demo(tmp_path) as running:
         await running.wait_for(b"build_channels started")
-        assert len(running.commands()) == 3
+        assert len(running.commands()) == 4
         os.killpg(running.process.pid, signal.SIGINT)
         code, errors = await running.wait_end()
         assert code == 0, errors
-        assert [line for line in errors.splitlines() if not line.startswith("-- connected to ")] == []
-        assert running.output.splitlines()[-1].startswith(b"published ")
+        assert re.fullmatch(r"(-- (\[checklist\] )?connected to ws://\S+ --\n){2}", errors)
+        assert SUMMARY.search(running.output)
         assert_nothing_left(running)
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 4])
 async def test_ctrl_c_while_it_starts_leaves_nothing_either(tmp_path: Path, count: int) -> None:
     async with demo(tmp_path) as running:
         await running.wait_processes(count)
@@ -157,7 +184,11 @@ async def test_ctrl_c_while_it_starts_leaves_nothing_either(tmp_path: Path, coun
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("-m statusd", "demo: statusd ended unexpectedly, with status -9"), ("redis-server", "demo: the private redis")],
+    [
+        ("-m statusd", "demo: statusd ended unexpectedly, with status -9"),
+        ("-m preflightd", "demo: preflightd ended unexpectedly, with status -9"),
+        ("redis-server", "demo: the private redis"),
+    ],
 )
 async def test_a_part_that_dies_ends_it_with_1_and_a_clear_line(tmp_path: Path, name: str, complaint: str) -> None:
     async with demo(tmp_path) as running:
@@ -180,10 +211,11 @@ async def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> 
         assert_nothing_left(running)
 
 
-async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [STATUSD, PREFLIGHTD], ids=lambda kind: kind.name)
+async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_path: Path, kind: Kind) -> None:
     async with trio.open_nursery() as nursery:
         try:
-            taker = partial(trio.serve_tcp, trio.aclose_forcefully, USUAL_PORT, host=HOST)
+            taker = partial(trio.serve_tcp, trio.aclose_forcefully, kind.usual_port, host=HOST)
             await nursery.start(taker)
         except OSError:
             # Somebody else has it already: as good.
@@ -192,9 +224,12 @@ async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_pat
             code, errors = await running.wait_end()
         nursery.cancel_scope.cancel()
     assert code == 0, errors
-    said = re.search(rb"Port 9002 is taken by another process: statusd serves on port (\d+) instead\.", running.output)
+    said = re.search(
+        rf"Port {kind.usual_port} is taken by another process: {kind.name} serves on port (\d+) instead\.",
+        running.output.decode(),
+    )
     assert said is not None
-    assert b"ws://127.0.0.1:%s/" % said[1] in running.output
+    assert f"ws://127.0.0.1:{said[1]}/" in running.output.decode()
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])

@@ -1,4 +1,4 @@
-"""statusd as the demo's child: started, healthy, ended. Its log goes to a file, so that the screen stays readable."""
+"""A daemon as the demo's child: started, healthy, ended. Its log goes to a file, so that the screen stays readable."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from common.embedded import EmbeddedRedis
+
 HOST: Final = "127.0.0.1"
-USUAL_PORT: Final = 9002
 
 READY_TIMEOUT: Final = 15.0
-"""Seconds until statusd answers that it is healthy."""
+"""Seconds until a daemon answers that it is healthy."""
 
 END_TIMEOUT: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -37,12 +38,33 @@ class ChildError(Exception):
 
 
 @attrs.frozen
-class StatusdProcess:
-    """A statusd of our own; made by `open_statusd`, which ends it."""
+class Kind:
+    """Which daemon."""
 
+    name: str
+    prefix: str
+    """Of its variables."""
+    usual_port: int
+    database: int
+
+
+STATUSD: Final = Kind("statusd", "STATUS_", 9002, 2)
+PREFLIGHTD: Final = Kind("preflightd", "PREFLIGHT_", 9001, 0)
+
+
+@attrs.frozen
+class DaemonProcess:
+    """A daemon of our own; made by `open_daemon`, which ends it."""
+
+    kind: Kind
     port: int
     log: Path
     _process: trio.Process
+
+    @property
+    def url(self) -> str:
+        """Where its clients find it, without the path."""
+        return f"ws://{HOST}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -50,16 +72,16 @@ class StatusdProcess:
         return self._process.pid
 
     async def wait_healthy(self) -> None:
-        """Wait until statusd says that it is healthy. Raises ChildError when it ends instead, or takes too long."""
+        """Wait until the daemon says that it is healthy. Raises ChildError when it ends instead, or takes too long."""
         with trio.move_on_after(READY_TIMEOUT):
             while not await self._is_healthy():
                 self._raise_if_ended()
                 await trio.sleep(_POLL)
             return
-        raise ChildError(f"statusd was not healthy within {READY_TIMEOUT:g} s{self._log_tail()}")
+        raise ChildError(f"{self.kind.name} was not healthy within {READY_TIMEOUT:g} s{self._log_tail()}")
 
     async def watch_over(self) -> None:
-        """Runs until cancelled; raises ChildError should statusd end by itself."""
+        """Runs until cancelled; raises ChildError should the daemon end by itself."""
         await self._process.wait()
         self._raise_if_ended()
 
@@ -87,7 +109,8 @@ class StatusdProcess:
 
     def _raise_if_ended(self) -> None:
         if self._process.returncode is not None:
-            raise ChildError(f"statusd ended unexpectedly, with status {self._process.returncode}{self._log_tail()}")
+            status = self._process.returncode
+            raise ChildError(f"{self.kind.name} ended unexpectedly, with status {status}{self._log_tail()}")
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-5:]
@@ -95,34 +118,39 @@ class StatusdProcess:
 
 
 @asynccontextmanager
-async def open_statusd(redis_url: str, port: int, log: Path) -> AsyncIterator[StatusdProcess]:
-    """Start statusd on `port` of HOST, logging to `log`; it is healthy when the block is entered, and ends with it.
+async def open_daemon(kind: Kind, redis: EmbeddedRedis, directory: Path) -> AsyncIterator[DaemonProcess]:
+    """Start a daemon on its usual port of HOST, or a free one when another process has that; its log is in `directory`.
 
-    Raises ChildError when it ends instead, or isn't healthy within READY_TIMEOUT.
+    It is healthy when the block is entered, and ends with it. Raises ChildError when it ends instead, or isn't healthy
+    within READY_TIMEOUT.
     """
-    # What the shell has set for some other statusd must not reach this one.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("STATUS_", "REDIS_"))}
-    environ |= {"STATUS_LISTEN_ADDR": f"{HOST}:{port}", "STATUS_REDIS_URL": redis_url, "STATUS_DRAIN_TIMEOUT": "2s"}
-    command = [sys.executable, "-m", "statusd"]
+    port, log = _choose_port(kind.usual_port), directory / f"{kind.name}.log"
+    # What the shell has set for some other daemon must not reach this one.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith((kind.prefix, "REDIS_"))}
+    environ |= {
+        f"{kind.prefix}LISTEN_ADDR": f"{HOST}:{port}",
+        f"{kind.prefix}REDIS_URL": redis.url(kind.database),
+        f"{kind.prefix}DRAIN_TIMEOUT": "2s",
+    }
+    command = [sys.executable, "-m", kind.name]
     with log.open("wb") as out:
         # A session of its own: Ctrl-C at the terminal reaches only the demo, which then ends its parts in order.
         process = await trio.lowlevel.open_process(
             command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    statusd = StatusdProcess(port, log, process)
+    daemon = DaemonProcess(kind, port, log, process)
     try:
-        await statusd.wait_healthy()
-        yield statusd
+        await daemon.wait_healthy()
+        yield daemon
     finally:
-        await statusd.end()
+        await daemon.end()
 
 
-def choose_port() -> int:
-    """The usual port, or any free one when another process has that."""
+def _choose_port(usual: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, USUAL_PORT))
+            probe.bind((HOST, usual))
         except OSError:
             probe.bind((HOST, 0))
         address: tuple[str, int] = probe.getsockname()
