@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import statistics
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -131,30 +132,33 @@ async def test_clients_that_come_while_the_run_is_written_all_know_its_end(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     async with open_daemon(redis_server, NO_RESYNC, module="preflightd") as daemon, open_redis(redis_server) as redis:
-        rng, writing = random.Random(3), trio.CancelScope()
-
-        async def write() -> None:
-            with writing:
-                for number in range(1_000_000):
-                    step = rng.choice(WEPP)
-                    lock = rng.choice(["true", "false"])
-                    await redis.call("HSET", RUN, b"timestamps:" + step, number, b"locked:" + step, lock)
-                    await trio.sleep(rng.uniform(0, 0.006))
-            stopped.set()
-
-        stopped = trio.Event()
-        nursery.start_soon(write)
-        clients = await gather(nursery, daemon.port, [RUN], 100)
-        await trio.sleep(0.5)
-        writing.cancel()
-        await stopped.wait()
-        ended = trio.current_time()
-        async with open_redis(redis_server) as other:
-            await wait_true(other, {RUN: clients})
-        late = max(told_at(client) for client in clients) - ended
-        # 100 ms by the contract; the machine that runs the tests may be busy with something else.
-        assert late < 1.0, f"{late:.3f} s"
+        rng, clients, late = random.Random(3), list[RawClient](), list[float]()
+        for round_ in range(3):
+            written = trio.Event()
+            nursery.start_soon(_write_for, 0.8, redis, rng, round_, written)
+            if not clients:
+                clients = await gather(nursery, daemon.port, [RUN], 100)
+            await written.wait()
+            ended = trio.current_time()
+            async with open_redis(redis_server) as other:
+                await wait_true(other, {RUN: clients})
+            late.append(max(told_at(client) for client in clients) - ended)
+        # The machine that runs the tests may be busy with something else, but hardly each time.
+        assert statistics.median(late) < 0.1, late
         check_no_repeats(clients)
+
+
+async def _write_for(
+    seconds: float, redis: RedisConnection, rng: random.Random, round_: int, written: trio.Event
+) -> None:
+    """Write to the run every few milliseconds; the last write is answered when `written` is set."""
+    until, number = trio.current_time() + seconds, round_ * 1_000_000
+    while trio.current_time() < until:
+        number += 1
+        step, lock = rng.choice(WEPP), rng.choice(["true", "false"])
+        await redis.call("HSET", RUN, b"timestamps:" + step, number, b"locked:" + step, lock)
+        await trio.sleep(rng.uniform(0, 0.006))
+    written.set()
 
 
 async def test_the_last_of_a_burst_is_never_lost(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
