@@ -19,5 +19,6 @@ cli              the command line that every daemon has
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
 watch/           the terminal client
 
-Imports go one way: daemon -> web, fanout -> redis -> backoff, config. Nothing here imports a daemon.
+Imports go one way: cli, process -> workers -> daemon -> web and fanout -> redis -> backoff, config. Web and fanout know
+each other's values (a topic's peers, a peer's topic). Nothing here imports a daemon.
 """

@@ -142,7 +142,10 @@ class Hub:
         await self.link.wait_active(self._subscriptions[topic.channel])
 
     def leave(self, topic: Topic, peer: Peer) -> None:
-        """Let `peer` go; the topic's subscription lingers if it was the last."""
+        """Let `peer` go; the topic's subscription lingers if it was the last. One that has gone already is no error."""
+        if peer not in topic.peers:
+            # A second goodbye must not lengthen the linger, nor disturb the order in which topics are let go of.
+            return
         topic.discard(peer)
         if topic.peers or self._topics.get(topic.channel) is not topic:
             return

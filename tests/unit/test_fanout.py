@@ -195,6 +195,16 @@ async def test_leaving_twice_or_after_the_end_is_no_error(autojump_clock: MockCl
         assert [call for call, _ in setting.link.calls].count("unsubscribe") == 1
 
 
+async def test_leaving_a_second_time_does_not_lengthen_the_linger(autojump_clock: MockClock) -> None:
+    async with running() as setting:
+        peer, topic = setting.join()
+        setting.leave(peer, topic)
+        await trio.sleep(LINGER - 1)
+        setting.leave(peer, topic)
+        await trio.sleep(1.5)
+        assert [call for call, _ in setting.link.calls].count("unsubscribe") == 1
+
+
 async def test_a_late_goodbye_to_an_old_topic_does_not_touch_the_new_one(autojump_clock: MockClock) -> None:
     async with running() as setting:
         peer, old = setting.join()
