@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
+from common.redis.errors import RedisConnectionError, RedisError, StalledError
 
 if TYPE_CHECKING:
     from common.logs import Logger
@@ -30,17 +30,33 @@ def problem(flags: str) -> str | None:
 async def look(link: Link) -> tuple[bool, str]:
     """Ask Redis: whether all is well, and a line that says how it is."""
     try:
-        reply = await link.request("CONFIG", "GET", _NAME)
+        flags = await _ask(link)
     except RedisError as error:
-        return False, f"can't tell whether redis notifies of changed hashes: {error}"
-    value = reply.get(_NAME) if isinstance(reply, dict) else None
-    flags = value.decode("ascii", "replace") if isinstance(value, bytes) else ""
+        return False, _unknown(error)
     wrong = problem(flags)
     return wrong is None, wrong or f"redis notifies of changed hashes (notify-keyspace-events={flags!r})"
 
 
 async def warn(link: Link, log: Logger) -> None:
-    """Log a warning unless Redis notifies; called whenever the link has come online: a restart may have changed it."""
-    well, text = await look(link)
-    if not well:
-        log.warning("keyspace notifications", warning=text)
+    """Log a warning unless Redis notifies; called whenever the link has come online: a restart may have changed it.
+
+    A connection that ends before it has answered is no warning: the link says so itself, and the next one is asked.
+    """
+    try:
+        wrong = problem(await _ask(link))
+    except (RedisConnectionError, StalledError):
+        return
+    except RedisError as error:
+        wrong = _unknown(error)
+    if wrong is not None:
+        log.warning("keyspace notifications", warning=wrong)
+
+
+def _unknown(error: RedisError) -> str:
+    return f"can't tell whether redis notifies of changed hashes: {error}"
+
+
+async def _ask(link: Link) -> str:
+    reply = await link.request("CONFIG", "GET", _NAME)
+    value = reply.get(_NAME) if isinstance(reply, dict) else None
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else ""

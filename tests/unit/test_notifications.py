@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflightd.notifications import problem
+from common.redis.errors import NoPermissionError, ProtocolError, RedisConnectionError, RedisTimeoutError, StalledError
+from preflightd.notifications import look, problem, warn
+from tests.support.logbook import Logbook
 
 CLASSES = "KEg$lshzxetdmnA"
 """Every flag that Redis knows."""
@@ -33,3 +37,48 @@ def test_the_command_that_mends_it_does(flags: str) -> None:
         command, _, mended = text.partition(": ")[2].rpartition(" ")
         assert command == "redis-cli config set notify-keyspace-events"
         assert problem(mended) is None
+
+
+class Answering:
+    """As much of the link as is asked here: every request ends with this."""
+
+    def __init__(self, outcome: object) -> None:
+        self.outcome = outcome
+
+    async def request(self, *args: object) -> object:
+        assert args == ("CONFIG", "GET", b"notify-keyspace-events")
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def answer(flags: bytes) -> dict[bytes, bytes]:
+    return {b"notify-keyspace-events": flags}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "warned"),
+    [
+        (answer(b"AK"), None),
+        (answer(b""), "redis does not notify of changed hashes"),
+        (NoPermissionError("NOPERM no CONFIG for you"), "can't tell whether redis notifies of changed hashes: NOPERM"),
+        (RedisTimeoutError("no answer to CONFIG for 5s"), "can't tell whether redis notifies of changed hashes: no an"),
+        (RedisConnectionError("closed by Redis"), None),
+        (ProtocolError("an answer to nothing that was asked"), None),
+        (StalledError("nothing came", "CONFIG"), None),
+    ],
+    ids=["on", "off", "not allowed", "no answer", "lost", "nonsense", "stalled"],
+)
+async def test_what_is_warned_of_when_the_link_comes_online(outcome: object, warned: str | None) -> None:
+    """A connection that is lost on the way is the link's news; the next connection is asked again."""
+    logbook = Logbook()
+    link: Any = Answering(outcome)
+    await warn(link, logbook.log)
+    said = [line["warning"] for line in logbook.at_least("warn")]
+    assert len(said) == (warned is not None)
+    assert all(warned is not None and text.startswith(warned) for text in said)
+
+
+async def test_check_tells_of_a_lost_connection_too() -> None:
+    link: Any = Answering(RedisConnectionError("closed by Redis"))
+    assert await look(link) == (False, "can't tell whether redis notifies of changed hashes: closed by Redis")
