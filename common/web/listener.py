@@ -16,6 +16,7 @@ import trio
 
 from common.web.forwarded import parse_address
 from common.web.server import Client
+from common.web.stream import ClientStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -134,7 +135,6 @@ async def accept(
                 raise
             continue
         sock.setblocking(False)
-        # The stream sets TCP_NODELAY and TCP_NOTSENT_LOWAT, which caps what a stalled client holds in the kernel.
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        handlers.start_soon(serve, Client(stream, sock, parse_address(str(name[0])) if name else None))
+        address = parse_address(str(name[0])) if name else None
+        handlers.start_soon(serve, Client(ClientStream(sock), sock, address))
         await trio.lowlevel.checkpoint()

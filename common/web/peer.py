@@ -17,6 +17,7 @@ from wsproto.connection import SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from common.web.boundary import PONG, Boundary, is_pong
 from common.web.disconnect import (
     CLIENT_CLOSED,
     CLIENT_GONE,
@@ -39,7 +40,7 @@ READ_SIZE: Final = 4096
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message; empty ones cost work too, and no byte limit would ever count them."""
 
-_PONG: Final = '{"type":"pong"}'
+_PONG: Final = PONG.decode()
 
 
 @attrs.frozen
@@ -61,6 +62,7 @@ class Peer:
 
     __slots__ = (
         "__weakref__",
+        "_boundary",
         "_fragments",
         "_observe",
         "_policy",
@@ -94,6 +96,7 @@ class Peer:
         self._observe = observe
         self._scope: trio.CancelScope | None = None
         self._ws: Connection | None = None
+        self._boundary = Boundary()
         self._text = bytearray()
         self._size = 0
         self._fragments = 0
@@ -132,6 +135,7 @@ class Peer:
     async def converse(self, response: bytes, trailing: bytes) -> None:
         """Send `response` (the 101), then read until the conversation ends; `trailing` came behind the request head."""
         self._ws = Connection(SERVER, trailing_data=trailing)
+        self._boundary.feed(trailing)
         self.last_seen = self.opened_at = trio.current_time()
         self.wire.open(response)
         try:
@@ -174,14 +178,24 @@ class Peer:
                 self._handle(ws, event)
                 if self.disconnect is not None:
                     return
-            try:
-                data = await self._stream.receive_some(READ_SIZE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
+            data = await self._receive()
             if not data:
                 self.end(CLIENT_GONE)
                 return
-            ws.receive_data(bytes(data))
+            self._boundary.feed(data)
+            ws.receive_data(data)
+
+    async def _receive(self) -> bytes:
+        """What the client has sent next, usual pongs apart, which end here; nothing when it is gone."""
+        try:
+            while True:
+                data = bytes(await self._stream.receive_some(READ_SIZE))
+                if not (is_pong(data) and self._boundary.between_messages):
+                    return data
+                self.last_seen = trio.current_time()
+                self._observe(self, "pong")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
 
     def _handle(self, ws: Connection, event: Event) -> None:
         match event:

@@ -48,6 +48,8 @@ class ScriptedListener:
         self.left = list(script)
         self.calls = 0
         self.accepted: list[socket.socket] = []
+        self.others: list[socket.socket] = []
+        """The clients' ends of those."""
         self._stack = ExitStack()
         self._ready, self.bell = socket.socketpair()
         self._stack.enter_context(self._ready)
@@ -75,6 +77,7 @@ class ScriptedListener:
         self._stack.enter_context(ours)
         self._stack.enter_context(theirs)
         self.accepted.append(ours)
+        self.others.append(theirs)
         return ours, line
 
 
@@ -127,9 +130,10 @@ async def test_the_stream_and_the_socket_are_the_same_connection(run: Run) -> No
     with ScriptedListener(A) as listener:
         await run.until(listener, 1)
         (client,) = run.served
-        assert isinstance(client.stream, trio.SocketStream)
         assert client.sock is not None
-        assert client.stream.socket.fileno() == client.sock.fileno()
+        assert client.sock.send(b"told by the socket") == 18
+        await client.stream.send_all(b", then by the stream")
+        assert listener.others[0].recv(100) == b"told by the socket, then by the stream"
 
 
 async def test_a_quiet_port_is_waited_for(run: Run) -> None:

@@ -1,0 +1,172 @@
+"""The usual pong is recognised where it is a message, and nowhere else; wsproto is the judge."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsproto.connection import SERVER, Connection
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+
+from common.web.boundary import PONG, Boundary, is_pong
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, CONTROL_PONG = 0, 1, 2, 8, 9, 10
+
+
+@attrs.frozen
+class Frame:
+    """A client's frame."""
+
+    opcode: int
+    payload: bytes
+    final: bool = True
+    mask: bytes = b"\x12\x34\x56\x78"
+
+    def encode(self) -> bytes:
+        size = len(self.payload)
+        if size < 126:
+            length = bytes([0x80 | size])
+        elif size < 1 << 16:
+            length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
+        else:
+            length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
+        masked = bytes(byte ^ self.mask[number % 4] for number, byte in enumerate(self.payload))
+        return bytes([self.final << 7 | self.opcode]) + length + self.mask + masked
+
+
+USUAL = Frame(TEXT, PONG)
+
+payloads = st.one_of(
+    st.just(PONG),
+    st.just(PONG[:-1]),
+    st.just(b""),
+    st.just(USUAL.encode()),
+    st.binary(max_size=20),
+    st.sampled_from([125, 126, 127, 65535, 65536]).map(lambda size: b"x" * size),
+)
+frames = st.one_of(
+    st.just(USUAL),
+    st.builds(
+        Frame, st.sampled_from([CONTINUATION, TEXT, BINARY]), payloads, st.booleans(), st.binary(min_size=4, max_size=4)
+    ),
+    st.builds(Frame, st.sampled_from([PING, CONTROL_PONG]), st.binary(max_size=125), st.just(True)),
+)
+
+
+@st.composite
+def reads(draw: st.DrawFn) -> list[bytes]:
+    """What a client sends, as it is read: cut between frames, and anywhere else."""
+    sent = draw(st.lists(frames, max_size=8))
+    ends = [0]
+    for frame in sent:
+        ends.append(ends[-1] + len(frame.encode()))
+    data = b"".join(frame.encode() for frame in sent)
+    cuts = set(draw(st.lists(st.sampled_from(ends)))) | set(draw(st.lists(st.integers(0, len(data)), max_size=4)))
+    return [data[start:end] for start, end in pairwise(sorted({0, len(data)} | cuts))]
+
+
+def told(event: Event) -> tuple[str, object]:
+    match event:
+        case TextMessage() | BytesMessage():
+            return type(event).__name__, (event.data, event.frame_finished, event.message_finished)
+        case Ping() | Pong():
+            return type(event).__name__, bytes(event.payload)
+        case CloseConnection():
+            return "close", event.code
+    raise AssertionError(event)
+
+
+def by_parser(chunks: list[bytes]) -> list[tuple[str, object]]:
+    """The events, by wsproto alone, the first breach of the protocol being the last of them."""
+    ws = Connection(SERVER)
+    heard = []
+    for chunk in chunks:
+        ws.receive_data(chunk)
+        for event in ws.events():
+            heard.append(told(event))
+            if isinstance(event, CloseConnection):
+                return heard
+    return heard
+
+
+def with_shortcut(chunks: list[bytes]) -> list[tuple[str, object]]:
+    """The same with the usual pong kept from it."""
+    ws, boundary = Connection(SERVER), Boundary()
+    heard: list[tuple[str, object]] = []
+    for chunk in chunks:
+        if is_pong(chunk) and boundary.between_messages:
+            heard.append(("TextMessage", (PONG.decode(), True, True)))
+            continue
+        boundary.feed(chunk)
+        ws.receive_data(chunk)
+        for event in ws.events():
+            heard.append(told(event))
+            if isinstance(event, CloseConnection):
+                return heard
+    return heard
+
+
+@given(reads())
+@example([Frame(TEXT, b"{", final=False).encode(), USUAL.encode(), Frame(CONTINUATION, b"}").encode()])
+@example([Frame(BINARY, USUAL.encode()).encode()[:6], USUAL.encode()])
+@example([Frame(TEXT, b"a", final=False).encode(), Frame(PING, b"").encode(), USUAL.encode()])
+@example([Frame(TEXT, b"a" * 65536).encode()[:5], Frame(TEXT, b"a" * 65536).encode()[5:], USUAL.encode()])
+def test_the_shortcut_changes_nothing_that_is_heard(chunks: list[bytes]) -> None:
+    assert with_shortcut(chunks) == by_parser(chunks)
+
+
+@given(st.lists(frames, max_size=5), st.data())
+def test_the_boundary_is_where_a_message_may_begin(sent: list[Frame], data: st.DataObject) -> None:
+    """At every byte. Here the frames are known, so that no parser is needed to tell."""
+    encoded, clean, open_message = b"", {0}, False
+    for frame in sent:
+        encoded += frame.encode()
+        if frame.opcode < CLOSE:
+            open_message = not frame.final
+        if not open_message:
+            clean.add(len(encoded))
+    cut = data.draw(st.integers(0, len(encoded)))
+    boundary = Boundary()
+    boundary.feed(encoded[:cut])
+    assert boundary.between_messages == (cut in clean)
+    boundary.feed(encoded[cut:])
+    assert boundary.between_messages == (len(encoded) in clean)
+
+
+def test_the_boundary_byte_by_byte() -> None:
+    sent = [USUAL, Frame(TEXT, b"x" * 126, final=False), Frame(PING, b"p"), Frame(CONTINUATION, b""), USUAL]
+    boundary, clean = Boundary(), []
+    for number, byte in enumerate(b"".join(frame.encode() for frame in sent), 1):
+        boundary.feed(bytes([byte]))
+        if boundary.between_messages:
+            clean.append(number)
+    assert clean == [21, 21 + 134 + 7 + 6, 21 + 134 + 7 + 6 + 21]
+
+
+@given(st.binary(min_size=4, max_size=4))
+def test_the_usual_pong_under_any_mask(mask: bytes) -> None:
+    assert is_pong(Frame(TEXT, PONG, mask=mask).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        USUAL.encode()[:-1],
+        USUAL.encode() + b"\x81",
+        USUAL.encode() * 2,
+        Frame(BINARY, PONG).encode(),
+        Frame(TEXT, PONG, final=False).encode(),
+        Frame(CONTINUATION, PONG).encode(),
+        Frame(TEXT, b'{"type":"ping"}').encode(),
+        Frame(TEXT, b'{"type": "pong"').encode(),
+        b"\x81\x0f" + PONG + b"    ",
+        b"\xc1" + USUAL.encode()[1:],
+    ],
+    ids=["nothing", "cut", "more", "two", "binary", "begun", "continued", "ping", "spaced", "unmasked", "reserved bit"],
+)
+def test_nothing_else_is_the_usual_pong(data: bytes) -> None:
+    assert not is_pong(data)
