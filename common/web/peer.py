@@ -65,6 +65,7 @@ class Peer:
         "_boundary",
         "_fragments",
         "_observe",
+        "_opened",
         "_policy",
         "_scope",
         "_size",
@@ -95,6 +96,9 @@ class Peer:
         self._policy = policy
         self._observe = observe
         self._scope: trio.CancelScope | None = None
+        self._opened = False
+        # There is a parser only while there is something to parse: without one an idle client takes 1.6 KB less (the
+        # bench's row `memory`).
         self._ws: Connection | None = None
         self._boundary = Boundary()
         self._text = bytearray()
@@ -119,7 +123,7 @@ class Peer:
     @property
     def opened(self) -> bool:
         """Whether the 101 went out."""
-        return self._ws is not None
+        return self._opened
 
     def ping(self) -> None:
         """Send one heartbeat ping."""
@@ -134,8 +138,7 @@ class Peer:
 
     async def converse(self, response: bytes, trailing: bytes) -> None:
         """Send `response` (the 101), then read until the conversation ends; `trailing` came behind the request head."""
-        self._ws = Connection(SERVER, trailing_data=trailing)
-        self._boundary.feed(trailing)
+        self._opened = True
         self.last_seen = self.opened_at = trio.current_time()
         self.wire.open(response)
         try:
@@ -145,7 +148,7 @@ class Peer:
                     nursery.cancel_scope.cancel()
                 self.wire.attach(nursery)
                 try:
-                    await self._read(self._ws)
+                    await self._read(trailing)
                 finally:
                     # Frames may still come, but this nursery takes no task more.
                     self.wire.detach()
@@ -159,8 +162,8 @@ class Peer:
 
     async def say_goodbye(self) -> None:
         """Send the hangup and close frame that the reason calls for; wait for the client's within WRITE_TIMEOUT."""
-        disconnect, ws = self.disconnect, self._ws
-        if disconnect is None or ws is None or self.wire.finished:
+        disconnect, ws = self.disconnect, self._ws or Connection(SERVER)
+        if disconnect is None or not self._opened or self.wire.finished:
             return
         if disconnect.hangup and disconnect.reason in self._policy.hangup:
             self.wire.send_nowait(HANGUP)
@@ -171,31 +174,35 @@ class Peer:
             if ws.state is ConnectionState.LOCAL_CLOSING:
                 await self._wait_closed(ws, broken=disconnect.reason == PROTOCOL_ERROR.reason)
 
-    async def _read(self, ws: Connection) -> None:
+    async def _read(self, data: bytes) -> None:
+        """Hear `data` and what follows it until the conversation ends."""
         while True:
-            for event in ws.events():
+            if is_pong(data) and self._boundary.between_messages:
                 self.last_seen = trio.current_time()
-                self._handle(ws, event)
+                self._observe(self, "pong")
+            elif data:
+                self._parse(data)
                 if self.disconnect is not None:
                     return
-            data = await self._receive()
+            try:
+                data = bytes(await self._stream.receive_some(READ_SIZE))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
             if not data:
                 self.end(CLIENT_GONE)
                 return
-            self._boundary.feed(data)
-            ws.receive_data(data)
 
-    async def _receive(self) -> bytes:
-        """What the client has sent next, usual pongs apart, which end here; nothing when it is gone."""
-        try:
-            while True:
-                data = bytes(await self._stream.receive_some(READ_SIZE))
-                if not (is_pong(data) and self._boundary.between_messages):
-                    return data
-                self.last_seen = trio.current_time()
-                self._observe(self, "pong")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
+    def _parse(self, data: bytes) -> None:
+        ws = self._ws = self._ws or Connection(SERVER)
+        self._boundary.feed(data)
+        ws.receive_data(data)
+        for event in ws.events():
+            self.last_seen = trio.current_time()
+            self._handle(ws, event)
+            if self.disconnect is not None:
+                return
+        if self._boundary.between_messages:
+            self._ws = None
 
     def _handle(self, ws: Connection, event: Event) -> None:
         match event:
