@@ -11,6 +11,7 @@ web/             the HTTP head, one client's bytes, one conversation, heartbeats
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one
 fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
+admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
 process          the process that an operator starts
 workers/         several processes that serve one port as one daemon
@@ -19,6 +20,7 @@ cli              the command line that every daemon has
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
 watch/           the terminal client
 
-Imports go one way: cli, process -> workers -> daemon -> web and fanout -> redis -> backoff, config. Web and fanout know
-each other's values (a topic's peers, a peer's topic). Nothing here imports a daemon.
+Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> backoff, config. Web and
+fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing here
+imports a daemon.
 """

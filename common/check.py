@@ -1,4 +1,4 @@
-"""`<daemon> check`: what is configured, and whether Redis can be reached that way (SPEC 2).
+"""`<daemon> check`: what is configured, and whether Redis can be reached and the operator listened to (SPEC 2).
 
 One connection attempt by the same link that the daemon serves with, so that what passes here works there.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 import trio
 from redis.exceptions import NoPermissionError, RedisError
 
+from common.admin.sockets import obstacle
 from common.config import describe
 from common.logs import make_logger
 from common.redis.link import Link, LinkPolicy, RedisRefused, RedisUnavailable
@@ -31,16 +32,21 @@ Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
 async def check(name: str, settings: Settings, warnings: Sequence[str], out: TextIO, look: Look | None = None) -> int:
     """Print the configuration of the daemon `name` and whether its Redis answers to `out`; return 0 if so, else 1.
 
+    The operator's listener is not bound, since a daemon may be running, but looked at.
+
     What `look` finds is printed too; it warns, and fails nothing.
     """
     out.writelines(f"{variable}={value}\n" for variable, value in describe(settings).items())
     out.writelines(f"warning: {warning}\n" for warning in warnings)
+    trouble = obstacle(settings.admin_listen_addr)
+    if trouble is not None:
+        out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
     failure, lines = await _try_redis(name, settings, look)
     if failure is not None:
         out.write(f"redis: FAILED: {failure}\n")
         return 1
     out.writelines(f"{line}\n" for line in lines)
-    return 0
+    return 0 if trouble is None else 1
 
 
 async def _try_redis(name: str, settings: Settings, look: Look | None) -> tuple[BaseException | None, list[str]]:

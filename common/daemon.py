@@ -59,6 +59,8 @@ class Daemon(Generic[S]):
     sent_name: str
     """The metric of payload frames sent, without prefix and `_total`."""
     settings: type[S]
+    path: str
+    """The conversations' path with the names of its parts, for tables of routes: `/{runid}`."""
     make_route: Callable[[S], Callable[[Target], Route]]
     make_topic: Callable[[S, Counters, Logger, Link], Callable[[bytes], Topic]]
     on_online: Callable[[Link, Logger], Awaitable[None]] | None = None
@@ -87,7 +89,8 @@ class Service(Generic[S]):
         self.settings = settings
         self.log = log
         self._on_online = daemon.on_online
-        self.counters = Counters(delivery=Histogram() if settings.metrics_enabled else None)
+        measured = settings.metrics_enabled or settings.admin_listen_addr is not None
+        self.counters = Counters(delivery=Histogram() if measured else None)
         self.heartbeat = Heartbeat(interval=settings.ping_interval, timeout=settings.pong_timeout)
         origins = OriginPolicy(settings.allowed_origins)
         self._origin_check_disabled = origins.disabled
@@ -117,6 +120,7 @@ class Service(Generic[S]):
             log=log,
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
+        self.fleet = make_fleet(reporter.report)
         self.server = Server(
             policy=ServerPolicy(
                 peer=PeerPolicy(
@@ -135,7 +139,7 @@ class Service(Generic[S]):
             heartbeat=self.heartbeat,
             counters=self.counters,
             route=daemon.make_route(settings),
-            fleet=make_fleet(reporter.report),
+            fleet=self.fleet,
             log=log,
         )
 

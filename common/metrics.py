@@ -38,6 +38,20 @@ class Histogram:
 
 
 @attrs.define
+class Answers:
+    """Requests and their answers: pages, refusals, and the 101s that open conversations."""
+
+    total: int = 0
+    """Answers given."""
+    server_errors: int = 0
+    """Those among them with a status of 500 or more."""
+    seconds: float = 0.0
+    """From each request's head to its answer, added up."""
+    in_flight: int = 0
+    """Requests that wait for their answer now."""
+
+
+@attrs.define
 class Counters:
     """What one serving process has counted since it started."""
 
@@ -59,6 +73,8 @@ class Counters:
     """Connections that a failed write ended."""
     delivery: Histogram | None = None
     """Seconds from Redis' bytes read to the last client written, one observation a batch; None when nobody reads it."""
+    answers: Answers = attrs.field(factory=Answers)
+    """Every request's answer; told to the operator's listener (`common.admin`), not to a scrape."""
 
 
 @attrs.frozen

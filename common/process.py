@@ -1,18 +1,26 @@
 """The process that an operator starts: from a good configuration to the exit code (SPEC 6).
 
-It owns the listening sockets and, if asked for, a private Redis; it serves by itself or through workers.
+It owns the listening sockets, the operator's too, and, if asked for, a private Redis; it serves by itself or through
+workers.
 """
 
 from __future__ import annotations
 
 import resource
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
 
+from common.admin.access import Access
+from common.admin.probe import Probe
+from common.admin.roster import Roster
+from common.admin.server import AdminServer
+from common.admin.sockets import AdminSockets, bind_admin
+from common.admin.source import ALONE, Local, about
 from common.config import Settings, describe
 from common.daemon import BAD_CONFIGURATION, Daemon, Service
 from common.embedded import EmbeddedRedisError, open_embedded_redis
@@ -23,8 +31,9 @@ from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from common.admin.source import Source
     from common.logs import Logger
 
 S = TypeVar("S", bound=Settings)
@@ -33,19 +42,24 @@ S = TypeVar("S", bound=Settings)
 def serve_process(daemon: Daemon[S], settings: S, environ: Mapping[str, str], log: Logger, *, embedded: bool) -> int:
     """Serve until told to end; return the exit code. `embedded` serves with a private Redis."""
     raise_file_limit(log)
-    try:
-        listeners = bind(settings.listen_addr)
-    except OSError as error:
-        log.error("can't listen", address=str(settings.listen_addr), error=error.strerror or str(error))
-        return BAD_CONFIGURATION
-    try:
-        return trio.run(_serve, daemon, settings, dict(environ), listeners, log, embedded)
-    except EmbeddedRedisError as error:
-        log.error("no private redis", error=str(error))
-        return BAD_CONFIGURATION
-    finally:
-        for listener in listeners:
-            listener.close()
+    with ExitStack() as stack:
+        address: object = settings.listen_addr
+        try:
+            listeners = bind(settings.listen_addr)
+            for listener in listeners:
+                stack.callback(listener.close)
+            admin = None
+            if settings.admin_listen_addr is not None:
+                address = settings.admin_listen_addr
+                admin = stack.enter_context(bind_admin(settings.admin_listen_addr))
+        except OSError as error:
+            log.error("can't listen", address=str(address), error=error.strerror or str(error))
+            return BAD_CONFIGURATION
+        try:
+            return trio.run(_serve, daemon, settings, dict(environ), listeners, admin, log, embedded)
+        except EmbeddedRedisError as error:
+            log.error("no private redis", error=str(error))
+            return BAD_CONFIGURATION
 
 
 def raise_file_limit(log: Logger) -> None:
@@ -64,6 +78,7 @@ async def _serve(
     settings: S,
     environ: dict[str, str],
     listeners: Sequence[socket.socket],
+    admin: AdminSockets | None,
     log: Logger,
     embedded: bool,
 ) -> int:
@@ -85,12 +100,39 @@ async def _serve(
                 "origin check disabled",
                 hint=f"set {settings.prefix}ALLOWED_ORIGINS so that foreign pages can't open sockets",
             )
-        if settings.admin_listen_addr is not None:
-            log.warning("operator's listener not served yet", address=str(settings.admin_listen_addr))
-        log.info("listening", addresses=bound_to(listeners))
+        log.info("listening", addresses=bound_to(listeners), **({} if admin is None else {"admin": admin.names}))
+        source: Source
+        run: Callable[[trio.Event], Awaitable[int]]
         if settings.workers == 1:
             service = Service(daemon, settings, log)
-            return await run_until_told(lambda stop: service.run(listeners, stop), log)
-        command = [sys.executable, "-m", daemon.name, "serve"]
-        supervisor = Supervisor(command, environ, listeners, settings.workers, settings.drain_timeout, log)
-        return await run_until_told(supervisor.run, log)
+            run = partial(service.run, listeners)
+            source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
+            report = service.fleet.report
+        else:
+            command = [sys.executable, "-m", daemon.name, "serve"]
+            source = roster = Roster(about(daemon, settings))
+            supervisor = Supervisor(
+                command, environ, listeners, settings.workers, settings.drain_timeout, log, roster if admin else None
+            )
+            run = supervisor.run
+            report = supervisor.report
+        if admin is None:
+            return await run_until_told(run, log)
+        server = AdminServer(
+            source=source,
+            report=report,
+            access=Access(admin.address, settings.admin_token),
+            log=log.bind(component="admin"),
+        )
+        return await run_until_told(partial(_run_with_admin, server, admin, run), log)
+
+
+async def _run_with_admin(
+    server: AdminServer, admin: AdminSockets, run: Callable[[trio.Event], Awaitable[int]], stop: trio.Event
+) -> int:
+    """Let the operator look on until the daemon has drained."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run, admin.sockets)
+        code = await run(stop)
+        nursery.cancel_scope.cancel()
+    return code

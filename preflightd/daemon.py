@@ -43,6 +43,7 @@ PREFLIGHTD: Final = Daemon(
     metrics_prefix="preflight2",
     sent_name="messages_sent",
     settings=PreflightSettings,
+    path="/{runid}",
     make_route=_make_route,
     make_topic=_make_topic,
     on_online=warn,

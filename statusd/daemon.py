@@ -30,6 +30,7 @@ STATUSD: Final = Daemon(
     metrics_prefix="status2",
     sent_name="messages_forwarded",
     settings=StatusSettings,
+    path="/{runid}:{channel}",
     make_route=lambda _settings: route,
     make_topic=_make_topic,
 )

@@ -178,13 +178,14 @@ class Link:
         subscription.close()
 
     async def wait_active(self, subscription: Subscription) -> None:
-        """Wait until `subscription` is active, `request_timeout` at most.
+        """Wait until `subscription` is active, `request_timeout` at most; not at all if it is.
 
         Raises the error with which Redis refused it, RedisTimeoutError (Redis does not answer, or there is no
         connection), and RedisConnectionError when it was unsubscribed meanwhile.
         """
         asked = self._connection is not None
-        await self._bounded(subscription.wait_settled)
+        if not subscription.active:
+            await self._bounded(subscription.wait_settled)
         if subscription.active:
             return
         if subscription.refused is not None:

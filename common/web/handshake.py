@@ -51,6 +51,8 @@ class Page(Enum):
     METRICS = "/metrics"
 
 
+_PAGES: Final = {page.value: page for page in Page}
+
 Decision = Upgrade | Page | Response
 
 
@@ -60,7 +62,7 @@ def decide(head: Head, *, route: Callable[[Target], Route], origins: OriginPolic
         target = parse_target(head.target)
     except BadPath as error:
         return refusal(HTTPStatus.BAD_REQUEST, "bad_path", str(error))
-    page = next((page for page in Page if page.value == target.path), None)
+    page = _PAGES.get(target.path)
     if head.method != "GET" and not (page is not None and head.method == "HEAD"):
         allowed = "GET" if page is None else "GET, HEAD"
         return refusal(

@@ -18,7 +18,7 @@ import trio
 
 from common.web.disconnect import PONG_TIMEOUT, Disconnect
 
-EARLY: Final = 0.01
+EARLY: Final = 0.004
 """The part of an interval by which a ping may be early, so that one wake-up serves many peers."""
 
 BATCH: Final = 256

@@ -15,7 +15,7 @@ import h11
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of a request head (SPEC 2, HANDSHAKE_TIMEOUT)."""
@@ -32,10 +32,18 @@ class Head:
     version: str
     headers: tuple[tuple[bytes, bytes], ...]
     trailing: bytes = b""
+    _by_name: Mapping[bytes, list[str]] = attrs.field(init=False, eq=False, repr=False)
+
+    @_by_name.default
+    def _sort_by_name(self) -> Mapping[bytes, list[str]]:
+        by_name: dict[bytes, list[str]] = {}
+        for name, value in self.headers:
+            by_name.setdefault(name, []).append(value.decode("latin-1"))
+        return by_name
 
     def values(self, name: bytes) -> list[str]:
         """Every value of the header `name` (lower-case), in order."""
-        return [value.decode("latin-1") for key, value in self.headers if key == name]
+        return self._by_name.get(name, [])
 
     def tokens(self, name: bytes) -> set[str]:
         """The lower-cased members of the header's comma-separated list."""
@@ -92,13 +100,15 @@ class BadHead(Exception):  # noqa: N818 - what came, not a fault of ours
         self.response = response
 
 
-async def read_head(stream: trio.abc.ReceiveStream, *, within: float) -> Head:
-    """Read one request head within `within` seconds and `HEAD_LIMIT` bytes.
+async def read_head(stream: trio.abc.ReceiveStream, *, within: float, early: bytes = b"") -> Head:
+    """Read one request head within `within` seconds and `HEAD_LIMIT` bytes; `early` was read before.
 
-    Raises `BadHead` for a malformed, oversized, late or missing head.
+    Raises `BadHead` for a malformed, oversized, late or missing head. A head that is whole already costs no wait.
     """
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
-    fed = 0
+    reader = _HeadReader()
+    head = reader.feed(early) if early else None
+    if head is not None:
+        return head
     with trio.move_on_after(within):
         while True:
             try:
@@ -106,29 +116,45 @@ async def read_head(stream: trio.abc.ReceiveStream, *, within: float) -> Head:
             except trio.BrokenResourceError as error:
                 raise BadHead(None) from error
             if not data:
-                raise BadHead(None if not fed else _malformed("the request ended in the middle of its head"))
-            fed += len(data)
-            try:
-                connection.receive_data(bytes(data))
-                event = connection.next_event()
-            except h11.RemoteProtocolError as error:
-                raise BadHead(_protocol_error(error)) from error
-            if isinstance(event, h11.Request):
-                trailing, _ = connection.trailing_data
-                if fed - len(trailing) > HEAD_LIMIT:
-                    raise BadHead(_too_large())
-                return Head(
-                    method=event.method.decode("ascii"),
-                    target=event.target,
-                    version=event.http_version.decode("ascii"),
-                    headers=tuple(event.headers),
-                    trailing=trailing,
-                )
-    if not fed:
+                raise BadHead(None if not reader.fed else _malformed("the request ended in the middle of its head"))
+            head = reader.feed(bytes(data))
+            if head is not None:
+                return head
+    if not reader.fed:
         raise BadHead(None)
     raise BadHead(
         refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", f"the request head was not complete within {within:g} seconds")
     )
+
+
+class _HeadReader:
+    """From bytes to a head."""
+
+    def __init__(self) -> None:
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
+        self.fed = 0
+        """Bytes so far."""
+
+    def feed(self, data: bytes) -> Head | None:
+        """Take the next bytes; return the head when it is whole. Raises `BadHead`."""
+        self.fed += len(data)
+        try:
+            self._connection.receive_data(data)
+            event = self._connection.next_event()
+        except h11.RemoteProtocolError as error:
+            raise BadHead(_protocol_error(error)) from error
+        if not isinstance(event, h11.Request):
+            return None
+        trailing, _ = self._connection.trailing_data
+        if self.fed - len(trailing) > HEAD_LIMIT:
+            raise BadHead(_too_large())
+        return Head(
+            method=event.method.decode("ascii"),
+            target=event.target,
+            version=event.http_version.decode("ascii"),
+            headers=tuple(event.headers),
+            trailing=trailing,
+        )
 
 
 def _protocol_error(error: h11.RemoteProtocolError) -> Response:

@@ -33,6 +33,11 @@ class Name:
 
     kind: str
     characters: str
+    _pattern: re.Pattern[str] = attrs.field(init=False, eq=False, repr=False)
+
+    @_pattern.default
+    def _compile(self) -> re.Pattern[str]:
+        return re.compile(f"[{self.characters}]+", re.ASCII)
 
     def check(self, value: str) -> str:
         """Return `value`, or raise `BadPath` if it is not such a name."""
@@ -42,7 +47,7 @@ class Name:
             raise BadPath(f"the {self.kind} is longer than {NAME_LIMIT} characters")
         if value in {".", ".."}:
             raise BadPath(f"the {self.kind} may not be . or ..")
-        if re.fullmatch(f"[{self.characters}]+", value, re.ASCII) is None:
+        if self._pattern.fullmatch(value) is None:
             raise BadPath(f"the {self.kind} may only have the characters {self.characters}")
         return value
 

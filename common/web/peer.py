@@ -169,6 +169,8 @@ class Peer:
             self.wire.send_nowait(HANGUP)
         if disconnect.close_code is not None and ws.state is ConnectionState.OPEN:
             self.wire.close_nowait(ws.send(CloseConnection(disconnect.close_code)))
+        if not self.wire.backlog_bytes and ws.state is not ConnectionState.LOCAL_CLOSING:
+            return
         with trio.move_on_after(self._policy.write_timeout):
             await self.wire.drain()
             if ws.state is ConnectionState.LOCAL_CLOSING:

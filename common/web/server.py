@@ -18,10 +18,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from common.exposition import render
 from common.fleet import FleetError
 from common.web.disconnect import DRAIN, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
+from common.web.exchange import Exchange
 from common.web.forwarded import IPAddress, client_address, is_trusted
 from common.web.handshake import Page, Route, Upgrade, decide
 from common.web.http import BadHead, Head, Response, read_head, refusal
 from common.web.peer import Peer, PeerPolicy
+from common.web.stream import receive_nowait
 
 if TYPE_CHECKING:
     import socket
@@ -121,40 +123,43 @@ class Server:
     async def serve(self, client: Client) -> None:
         """Serve one socket and close it. Only `Cancelled` comes out."""
         ticket = self._admission.enter()
+        exchange = Exchange(client, self._counters.answers)
         try:
-            await self._serve(client, ticket)
+            await self._serve(exchange, ticket)
         except Exception:  # noqa: BLE001 - see below
             # The barrier: a bug in serving one socket is that socket's end and nobody else's.
             self._log.exception("request failed", remote=str(client.address))
-            await self._answer(client, _BUG)
+            await self._answer(exchange, _BUG)
         finally:
+            exchange.close()
             if ticket is not None:
                 ticket.release()
-            await trio.aclose_forcefully(client.stream)
+            # Closing a socket waits for nothing.
+            await client.stream.aclose()
 
-    async def _serve(self, client: Client, ticket: Ticket | None) -> None:
+    async def _serve(self, exchange: Exchange, ticket: Ticket | None) -> None:
+        client = exchange.client
         proxied = is_trusted(client.address, self._policy.trusted_proxies)
         if ticket is None:
-            await self._turn_away(client, "too_many_connections")
+            await self._turn_away(exchange, "too_many_connections")
         elif not proxied and not ticket.claim(client.address):
             # It waits for its answer beside the places, like one that found none: an address must not fill them.
             ticket.release()
-            await self._turn_away(client, _TOO_MANY_PER_ADDRESS)
+            await self._turn_away(exchange, _TOO_MANY_PER_ADDRESS)
         else:
-            requested = await self._request(client, within=self._policy.handshake_timeout)
-            if requested is not None:
-                head, upgrade = requested
-                if proxied and not ticket.claim(self._address(client, head)):
-                    await self._answer(client, _full(_TOO_MANY_PER_ADDRESS), head)
+            upgrade = await self._request(exchange, within=self._policy.handshake_timeout)
+            if upgrade is not None:
+                if proxied and not ticket.claim(self._address(exchange)):
+                    await self._answer(exchange, _full(_TOO_MANY_PER_ADDRESS))
                 else:
-                    await self._upgrade(client, head, upgrade)
+                    await self._upgrade(exchange, upgrade)
 
-    def _address(self, client: Client, head: Head | None) -> IPAddress | None:
+    def _address(self, exchange: Exchange) -> IPAddress | None:
         """The client's address: the proxy's word for it where that is believed."""
-        forwarded = [] if head is None else head.values(b"x-forwarded-for")
-        return client_address(client.address, forwarded, self._policy.trusted_proxies)
+        forwarded = [] if exchange.head is None else exchange.head.values(b"x-forwarded-for")
+        return client_address(exchange.client.address, forwarded, self._policy.trusted_proxies)
 
-    async def _turn_away(self, client: Client, reason: str) -> None:
+    async def _turn_away(self, exchange: Exchange, reason: str) -> None:
         """Serve a socket over a limit: pages, since being full is no illness, but no conversation.
 
         Such sockets are few (`MAX_TURNED_AWAY`); more are closed without an answer.
@@ -164,35 +169,38 @@ class Server:
         self._turned_away += 1
         try:
             # Silent ones must not keep the few places for long.
-            requested = await self._request(client, within=min(LINGER, self._policy.handshake_timeout))
-            if requested is not None:
-                await self._answer(client, _full(reason), requested[0])
+            upgrade = await self._request(exchange, within=min(LINGER, self._policy.handshake_timeout))
+            if upgrade is not None:
+                await self._answer(exchange, _full(reason))
         finally:
             self._turned_away -= 1
 
-    async def _request(self, client: Client, *, within: float) -> tuple[Head, Upgrade] | None:
+    async def _request(self, exchange: Exchange, *, within: float) -> Upgrade | None:
         """Read a request within that many seconds; return the handshake that it is, or answer it."""
-        policy = self._policy
+        policy, client = self._policy, exchange.client
+        # In a storm of handshakes most have come by the time it is their turn.
+        early = b"" if client.sock is None else receive_nowait(client.sock)
         try:
-            head = await read_head(client.stream, within=within)
+            head = await read_head(client.stream, within=within, early=early)
         except BadHead as bad:
             if bad.response is not None:
-                await self._answer(client, bad.response)
+                await self._answer(exchange, bad.response)
             return None
+        exchange.asked(head)
         match decide(head, route=self._route, origins=policy.origins, metrics_enabled=policy.metrics_enabled):
             case Response() as response:
-                await self._answer(client, response, head)
+                await self._answer(exchange, response)
             case Page() as page:
-                await self._answer(client, await self._page(page, head), head)
+                await self._answer(exchange, await self._page(page, head))
             case Upgrade() as upgrade:
-                return head, upgrade
+                return upgrade
         return None
 
-    async def _upgrade(self, client: Client, head: Head, upgrade: Upgrade) -> None:
+    async def _upgrade(self, exchange: Exchange, upgrade: Upgrade) -> None:
         if self.draining:
-            await self._answer(client, _unavailable("draining", "the daemon is going down"), head)
+            await self._answer(exchange, _unavailable("draining", "the daemon is going down"))
             return
-        route = upgrade.route
+        client, route = exchange.client, upgrade.route
         peer = Peer(client.stream, client.sock, self._policy.peer, self._observe, wants_gap=route.wants_gap)
         topic = self._hub.join(route.channel, peer)
         try:
@@ -200,14 +208,14 @@ class Server:
             try:
                 obstacle = await self._wait_ready(topic, peer)
                 if obstacle is not None:
-                    await self._send(client, obstacle, head)
+                    await self._send(exchange, obstacle)
             finally:
                 self._handshakes -= 1
                 self._ended.set()
             if obstacle is None:
-                await self._converse(peer, topic, upgrade, head.trailing, str(self._address(client, head)))
+                await self._converse(peer, topic, upgrade, exchange)
             else:
-                await _linger(client)
+                await linger(client)
         finally:
             self._hub.leave(topic, peer)
 
@@ -226,15 +234,16 @@ class Server:
             return _unavailable("redis_unavailable", "redis is unavailable")
         return None
 
-    async def _converse(self, peer: Peer, topic: Topic, upgrade: Upgrade, trailing: bytes, remote: str) -> None:
-        fields = peer.fields = {**upgrade.route.fields, "remote": remote}
+    async def _converse(self, peer: Peer, topic: Topic, upgrade: Upgrade, exchange: Exchange) -> None:
+        fields = peer.fields = {**upgrade.route.fields, "remote": str(self._address(exchange))}
         self.peers[peer] = None
         self._counters.connections += 1
         self._heartbeat.add(peer)
         self._log.info("connection accepted", **fields)
         try:
             topic.welcome(peer)
-            await peer.converse(upgrade.response, trailing)
+            exchange.answered(HTTPStatus.SWITCHING_PROTOCOLS)
+            await peer.converse(upgrade.response, exchange.trailing)
             # Nobody speaks to it any more but for the goodbye.
             self._heartbeat.remove(peer)
             self._hub.leave(topic, peer)
@@ -254,19 +263,19 @@ class Server:
         disconnect = peer.disconnect or DRAIN
         self._counters.disconnects[disconnect.reason] += 1
         self._counters.write_errors += disconnect is WRITE_ERROR
-        log = self._log.bind(
+        fields = {
             **peer.fields,
-            reason=disconnect.reason,
-            seconds=round(trio.current_time() - peer.opened_at, 3),
-            frames=peer.wire.frames_sent,
-        )
+            "reason": disconnect.reason,
+            "seconds": round(trio.current_time() - peer.opened_at, 3),
+            "frames": peer.wire.frames_sent,
+        }
         if peer.error is not None:
-            log.error("connection ended with error", exc_info=peer.error)
+            self._log.error("connection ended with error", **fields, exc_info=peer.error)
         elif disconnect.error:
             why = peer.breach or str(peer.wire.error or "")
-            log.warning("connection ended with error", **({"error": why} if why else {}))
+            self._log.warning("connection ended with error", **fields, **({"error": why} if why else {}))
         else:
-            log.info("connection closed")
+            self._log.info("connection closed", **fields)
 
     def _observe(self, peer: Peer, kind: str) -> None:
         self._counters.client_messages[kind] += 1
@@ -291,12 +300,14 @@ class Server:
                 body, content_type = render(report, ",".join(head.values(b"accept")))
                 return Response(HTTPStatus.OK, body, content_type=content_type)
 
-    async def _answer(self, client: Client, response: Response, head: Head | None = None) -> None:
-        """Send `response` to the request `head`, and see that it is taken."""
-        await self._send(client, response, head)
-        await _linger(client)
+    async def _answer(self, exchange: Exchange, response: Response) -> None:
+        """Send `response`, and see that it is taken."""
+        await self._send(exchange, response)
+        await linger(exchange.client)
 
-    async def _send(self, client: Client, response: Response, head: Head | None) -> None:
+    async def _send(self, exchange: Exchange, response: Response) -> None:
+        exchange.answered(response.status)
+        head = exchange.head
         if response.reason:
             self._counters.rejected[response.reason] += 1
             self._log.info(
@@ -304,13 +315,13 @@ class Server:
                 status=int(response.status),
                 reason=response.reason,
                 error=str(response.body).rstrip(),
-                remote=str(self._address(client, head)),
+                remote=str(self._address(exchange)),
                 **({} if head is None else _asked(head)),
             )
         head_only = head is not None and head.method == "HEAD"
         with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await client.stream.send_all(response.encode(head_only=head_only))
-            await client.stream.send_eof()
+            await exchange.client.stream.send_all(response.encode(head_only=head_only))
+            await exchange.client.stream.send_eof()
 
 
 def _asked(head: Head) -> dict[str, str]:
@@ -320,7 +331,7 @@ def _asked(head: Head) -> dict[str, str]:
     return {"method": head.method, "path": path, **({"origin": origin} if origin else {})}
 
 
-async def _linger(client: Client) -> None:
+async def linger(client: Client) -> None:
     """Read what the client still sends: closing over unread bytes would reset the connection, the answer included."""
     discarded = 0
     with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -59,3 +59,11 @@ class ClientStream(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""
         await self._stream.aclose()
+
+
+def receive_nowait(sock: socket.socket) -> bytes:
+    """What can be read at once; nothing when there is nothing, or when the connection is over: a wait will tell."""
+    try:
+        return sock.recv(READ_SIZE)
+    except OSError:
+        return b""

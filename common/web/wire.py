@@ -40,6 +40,10 @@ class _State(Enum):
     FINISHED = auto()
 
 
+# Python 3.11 looks a member up with a call of Python's own, which every frame to every client would pay for.
+_HELD, _OPEN, _CLOSING, _FINISHED = _State
+
+
 class Wire:
     """Writes one client's bytes, in order, from a bounded backlog.
 
@@ -80,7 +84,7 @@ class Wire:
         self._on_end = on_end
         # Nearly nobody has one, and an empty deque takes 760 bytes.
         self._backlog: deque[bytes | memoryview] | None = None
-        self._state = _State.HELD
+        self._state = _HELD
         self._nursery: trio.Nursery | None = None
         self._flushing = False
         self.backlog_bytes = 0
@@ -96,7 +100,7 @@ class Wire:
     @property
     def finished(self) -> bool:
         """Whether no further byte will be written."""
-        return self._state is _State.FINISHED
+        return self._state is _FINISHED
 
     def attach(self, nursery: trio.Nursery) -> None:
         """From now on a backlog is flushed by a task in `nursery`."""
@@ -109,9 +113,9 @@ class Wire:
 
     def open(self, first: bytes) -> None:
         """Leave the held state: `first` (the 101) goes out before whatever was queued."""
-        if self._state is not _State.HELD:
+        if self._state is not _HELD:
             return
-        self._state = _State.OPEN
+        self._state = _OPEN
         if not self._backlog:
             self.send_nowait(first, 0)
             return
@@ -127,7 +131,7 @@ class Wire:
         A client whose backlog is over the limit already is ended as a slow consumer; one large message alone never does
         that (SPEC 1).
         """
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             if not self._backlog and self._sock is not None:
                 try:
                     sent = self._sock.send(data)
@@ -140,7 +144,7 @@ class Wire:
                 if sent != len(data):
                     self._queue(memoryview(data)[sent:] if sent else data)
                 return
-        elif self._state is not _State.HELD:
+        elif self._state is not _HELD:
             return
         if self.backlog_bytes > self._max_backlog:
             self._fail(SLOW_CONSUMER, _BACKLOG_FULL)
@@ -150,9 +154,9 @@ class Wire:
 
     def close_nowait(self, close_frame: bytes) -> None:
         """Queue the close frame; nothing is accepted after it."""
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             self._queue(close_frame)
-            self._state = _State.CLOSING
+            self._state = _CLOSING
 
     async def drain(self) -> None:
         """Write out the backlog, ending early when the wire finishes. The caller sets the deadline."""
@@ -160,7 +164,7 @@ class Wire:
 
     def finish(self) -> None:
         """Write not a byte more, whatever is queued: the transport is about to be closed by its owner."""
-        self._state = _State.FINISHED
+        self._state = _FINISHED
         self._backlog = None
         self.backlog_bytes = 0
 
@@ -172,7 +176,7 @@ class Wire:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
-        if self._backlog and not self._flushing and self._nursery is not None and self._state is not _State.HELD:
+        if self._backlog and not self._flushing and self._nursery is not None and self._state is not _HELD:
             try:
                 self._nursery.start_soon(self._flush_in_nursery)
             except RuntimeError:
@@ -245,7 +249,7 @@ class Wire:
                 raise
             if patience.cancelled_caught:
                 self._fail(SLOW_CONSUMER, _STALLED)
-            if self._state is _State.FINISHED:
+            if self._state is _FINISHED:
                 return
             self.backlog_bytes -= len(piece)
             if len(piece) == len(data):
@@ -254,7 +258,7 @@ class Wire:
                 backlog[0] = memoryview(data)[PIECE:]
 
     def _fail(self, disconnect: Disconnect, error: OSError | str | None = None) -> None:
-        if self._state is not _State.FINISHED:
+        if self._state is not _FINISHED:
             self.finish()
             self.error = error
             self._on_end(disconnect)

@@ -16,7 +16,7 @@ from common.fleet import FleetError
 from common.workers.channel import Channel, ChannelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 REPORT_TIMEOUT: Final = 2.0
 """Seconds in which the parent must have answered with everybody's figures."""
@@ -33,6 +33,8 @@ class Member:
         self._waiting: dict[int, _Answer] = {}
         self.orphaned = trio.Event()
         """Set when the parent is gone."""
+        self.hear_more: Callable[[Mapping[str, object]], None] | None = None
+        """Gets every message of the parent too, for questions that are not of this class; must return at once."""
 
     def unready(self) -> str | None:
         """See `Fleet`."""
@@ -71,6 +73,8 @@ class Member:
         self.orphaned.set()
 
     async def _hear(self, message: dict[str, object]) -> None:
+        if self.hear_more is not None:
+            self.hear_more(message)
         if "all_ready" in message:
             self._all_ready = message["all_ready"] is True
         if "report" in message:

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -59,11 +59,27 @@ class _Worker:
     reports: dict[int, trio.Event] = attrs.field(factory=dict)
 
 
+class WorkerObserver(Protocol):
+    """Whoever wants to know of the workers besides. Its methods return at once and raise nothing but what they say."""
+
+    def joined(self, number: int, channel: Channel, nursery: trio.Nursery) -> None:
+        """A worker was started; `nursery` lives as long as its process."""
+
+    def heard(self, number: int, message: Mapping[str, object]) -> None:
+        """A worker has said something. Raises ValueError for nonsense: it is killed and replaced."""
+
+    def left(self, number: int) -> None:
+        """A worker has ended."""
+
+    def end_began(self) -> None:
+        """The workers are about to be told to drain."""
+
+
 class Supervisor:
     """Runs `count` workers on `listeners`.
 
     `command` starts a worker when the arguments of `worker_arguments` are added; `environ` is its environment;
-    `drain_timeout` is in seconds.
+    `drain_timeout` is in seconds; `observer` is told of every worker.
     """
 
     def __init__(
@@ -74,6 +90,7 @@ class Supervisor:
         count: int,
         drain_timeout: float,
         log: Logger,
+        observer: WorkerObserver | None = None,
     ) -> None:
         self._command = command
         self._environ = environ
@@ -81,6 +98,7 @@ class Supervisor:
         self._count = count
         self._drain_timeout = drain_timeout
         self._log = log
+        self._observer = observer
         self._rng = random.SystemRandom()
         self._workers: dict[int, _Worker] = {}
         self._retired: Report = ()
@@ -102,6 +120,8 @@ class Supervisor:
                 await self._stop.wait()
                 waiting.cancel_scope.cancel()
             self._log.info("draining", workers=len(self._workers))
+            if self._observer is not None:
+                self._observer.end_began()
             for worker in self._workers.values():
                 worker.process.terminate()
             nursery.cancel_scope.deadline = trio.current_time() + self._drain_timeout + DRAIN_MARGIN
@@ -110,6 +130,10 @@ class Supervisor:
             self._code = FAILED
         self._log.info("stopped", code=self._code)
         return self._code
+
+    async def report(self) -> Report:
+        """The figures of all workers as one; one that has none to send in time is told of as it was before."""
+        return merge(await self._gather())
 
     async def _forward(self, stop: trio.Event) -> None:
         await stop.wait()
@@ -162,12 +186,16 @@ class Supervisor:
             process.terminate()
         try:
             async with trio.open_nursery() as nursery:
+                if self._observer is not None:
+                    self._observer.joined(number, channel, nursery)
                 nursery.start_soon(self._hear, worker, nursery)
                 code = await process.wait()
                 nursery.cancel_scope.cancel()
         finally:
             del self._workers[number]
             self._retired = merge([self._retired, totals(worker.figures)])
+            if self._observer is not None:
+                self._observer.left(number)
             await self._put_down(process)
             await channel.aclose()
         await self._tell_ready()
@@ -183,6 +211,8 @@ class Supervisor:
                 if isinstance(number := message.get("ask"), int):
                     # In a task of its own: the asker's own figures come through this loop.
                     nursery.start_soon(self._answer, worker, number)
+                if self._observer is not None:
+                    self._observer.heard(worker.number, message)
                 if isinstance(number := message.get("report"), int):
                     worker.figures = from_json(message.get("figures"))
                     if number in worker.reports:
@@ -201,6 +231,13 @@ class Supervisor:
 
     async def _answer(self, asker: _Worker, question: int) -> None:
         """Gather everybody's figures for one worker."""
+        figures = [to_json(report) for report in await self._gather()]
+        with suppress(ChannelError):
+            # An asker that is gone needs no answer; its end is noticed where its process is waited for.
+            await asker.channel.send({"answer": question, "figures": figures})
+
+    async def _gather(self) -> list[Report]:
+        """Everybody's figures, and those that dead workers left."""
         number = next(self._numbers)
         workers = list(self._workers.values())
         for worker in workers:
@@ -213,10 +250,7 @@ class Supervisor:
         finally:
             for worker in workers:
                 del worker.reports[number]
-        figures = [to_json(self._retired), *(to_json(worker.figures) for worker in workers)]
-        with suppress(ChannelError):
-            # An asker that is gone needs no answer; its end is noticed where its process is waited for.
-            await asker.channel.send({"answer": question, "figures": figures})
+        return [self._retired, *(worker.figures for worker in workers)]
 
     async def _send_all(self, message: Mapping[str, object]) -> None:
         for worker in list(self._workers.values()):

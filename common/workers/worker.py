@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import trio
 
+from common.admin.informant import Informant
+from common.admin.probe import Probe
+from common.admin.roster import worker_id
 from common.config import Settings
 from common.daemon import Daemon, Service
 from common.signals import run_until_told
@@ -73,7 +76,10 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
 
         service = Service(daemon, shared_out(settings, inherited.worker), log, make_fleet=make_fleet)
         (member,) = members
+        informant = Informant(channel, Probe(service, daemon.name, worker_id(inherited.worker)), log)
+        member.hear_more = informant.hear
         async with trio.open_nursery() as nursery:
+            await nursery.start(informant.run)
             nursery.start_soon(member.run)
             nursery.start_soon(_tell_ready, service, member)
             nursery.start_soon(_stop_if_orphaned, member, stop)

@@ -39,7 +39,7 @@ class FakeSocket:
         self._changed = trio.lowlevel.ParkingLot()
 
     def as_socket(self) -> socket.socket:
-        """The same object for code that wants a socket and calls nothing but `send`."""
+        """The same object for code that wants a socket and calls nothing but `send` and `recv`."""
         return cast("socket.socket", self)
 
     def send(self, data: bytes | memoryview) -> int:
@@ -52,6 +52,10 @@ class FakeSocket:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self.taken += data[:accepted]
         return accepted
+
+    def recv(self, _size: int) -> bytes:
+        """Nothing is ever there at once: what the client sends comes through the stream."""
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def accept(self, data: bytes) -> int:
         """How many bytes of `data` are taken now."""

@@ -1,0 +1,18 @@
+"""The operator's listener of a daemon (SPEC 2, ADMIN_LISTEN_ADDR): what it is doing, told to whoever runs it.
+
+status     what one worker, and the daemon as a whole, have to say: values, JSON, sums
+probe      reads one serving process; notices changes
+snapshot   everything about one process at one moment, made in small steps
+tasks      the tree of Trio's tasks, as values
+source     what the listener wants to know, and how a process that serves by itself answers
+informant  a worker's side: tells its parent
+roster     the parent's side: all workers
+feed       changes, for as long as somebody listens to them
+access     who may ask: the Host header, the token
+routes     what is asked
+sockets    the address: bound once, a Unix socket's file removed at the end
+server     connections, few and bounded; a barrier around all of it
+
+It is bound in the process that the operator started, and nowhere near the public port. While nobody asks, nothing here
+runs but one task that accepts.
+"""

@@ -1,0 +1,102 @@
+"""What the operator's listener wants to know of the daemon, and how a process that serves by itself answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+import trio
+
+from common.admin.probe import INTERVAL, Probe, Sampler
+from common.admin.status import About, DaemonStatus
+from common.config import Settings
+from common.web.handshake import Page
+
+if TYPE_CHECKING:
+    from common.daemon import Daemon
+
+SNAPSHOT_TIMEOUT: Final = 5.0
+"""Seconds that a worker has for its snapshot."""
+
+ALONE: Final = "1"
+"""The id of the only worker."""
+
+S = TypeVar("S", bound=Settings)
+
+
+class UnknownWorkerError(Exception):
+    """There is no worker of that id."""
+
+
+class SilentWorkerError(Exception):
+    """The worker did not answer in time, or died over it."""
+
+
+class Source(Protocol):
+    """The daemon, seen by its operator's listener.
+
+    Between `start_watching` and `stop_watching` changes are noticed; they are not nested.
+    """
+
+    async def status(self) -> DaemonStatus:
+        """All workers, asked now, a second later at most."""
+
+    def newest(self) -> DaemonStatus:
+        """All workers, as far as they are known here at this moment."""
+
+    def start_watching(self) -> None:
+        """Begin to notice changes."""
+
+    def stop_watching(self) -> None:
+        """Notice no more."""
+
+    async def wait_changed(self) -> None:
+        """Wait until something has changed since this returned last, or since `start_watching`."""
+
+    async def snapshot(self, worker_id: str) -> bytes:
+        """One worker's gzipped snapshot. Raises `UnknownWorkerError` and `SilentWorkerError`."""
+
+
+class Local(Generic[S]):
+    """A daemon of one process (`Source`)."""
+
+    def __init__(self, about: About, probe: Probe[S]) -> None:
+        self._about = about
+        self._probe = probe
+        self._sampler: Sampler[S] | None = None
+
+    async def status(self) -> DaemonStatus:
+        """See `Source`."""
+        return self.newest()
+
+    def newest(self) -> DaemonStatus:
+        """See `Source`."""
+        return DaemonStatus(about=self._about, draining=self._probe.draining, workers=(self._probe.status(),))
+
+    def start_watching(self) -> None:
+        """See `Source`."""
+        self._sampler = Sampler(self._probe)
+
+    def stop_watching(self) -> None:
+        """See `Source`."""
+        self._sampler = None
+
+    async def wait_changed(self) -> None:
+        """See `Source`."""
+        while True:
+            if self._sampler is not None and self._sampler.changed():
+                return
+            await trio.sleep(INTERVAL)
+
+    async def snapshot(self, worker_id: str) -> bytes:
+        """See `Source`."""
+        if worker_id != ALONE:
+            raise UnknownWorkerError
+        with trio.move_on_after(SNAPSHOT_TIMEOUT):
+            return await self._probe.snapshot()
+        raise SilentWorkerError
+
+
+def about(daemon: Daemon[S], settings: S) -> About:
+    """What never changes of `daemon`."""
+    pages = [page for page in Page if page is not Page.METRICS or settings.metrics_enabled]
+    return About(daemon.name, (daemon.path, *(page.value for page in pages)))
