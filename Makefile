@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.13   the interpreter to use, else the first suitable one of PYTHONS
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
+#   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   SECONDS=10          the demo ends by itself after this long, the fuzzer looks for so long
 
 SHELL := /bin/sh
@@ -17,6 +18,7 @@ PYTHONS := python3.12 python3.11 python3.13 python3.14 python3
 SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 SECONDS ?=
+ROW :=
 ARGS :=
 
 # What the container needs to build the project with, from the lock as well.
@@ -48,9 +50,8 @@ check: $(READY) ## lint, format, types
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy --strict
 
-bench: $(READY) ## the measures of both daemons, a JSON document each
-	@$(BIN)/python -m bench.fanout $(ARGS)
-	@$(BIN)/python -m bench.preflight $(ARGS)
+bench: $(READY) ## the daemons beside their peers, about 30 min; ROW=fanout-300 one row in less than a minute
+	@$(BIN)/python -m bench $(ROW) $(ARGS)
 
 fuzz: $(READY) ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(BIN)/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)

@@ -2,18 +2,27 @@
 
 Layout, in the order a run passes through it:
 
-    fanout.py    the row of statusd: its command line
-    preflight.py the row of preflightd: its command line
-    row.py       what rows share: rounds, the JSON document and the table
+    __main__.py  `python -m bench`
+    options.py   its command line: from arguments to rows
+    rows.py      the catalogue: what is done, to whom, how often, and what must come of it
+    schedule.py  what is still to be run, and how long that may take
+    runner.py    rows and rounds, in which the targets take turns
+    targets.py   what is measured: the daemons and their peers, each a process from start to stop
+    scenarios/   what is done to a target, one file each: stream, burst, handshakes, memory, stalled
+    crowd.py     the load generator: many clients and the writer in one cheap loop
     feed.py      what is written to Redis, and the frames that clients must get for it
-    targets.py   what is measured: the daemon and its peers, each a process from start to stop
-    load.py      the load generator: many clients and the writer in one cheap loop
     ledger.py    who got what, and when
     wire.py      the client's side of RFC 6455, as pure functions of bytes
     cpu.py       CPU time of process trees, from /proc
-    report.py    from what the generator saw to what is printed
+    figures.py   the names and units of what is measured
+    outcome.py   from what the generator saw to figures and the marks of runs that should be doubted
     stats.py     percentiles, medians with spread, ratios
-    peers/       the bridges that the daemon is compared with, one folder each
+    goals.py     what a row must reach, and whether it did
+    report.py    from runs to the document
+    table.py     the document as a page
+    plot.py      the document as a picture
+    store.py     the document as files
+    peers/       the bridges that the daemons are compared with, one folder each
 
 `README.md` says what is measured and how to read it.
 """

@@ -37,14 +37,15 @@ class Snapshot:
 
     def tree_seconds(self, root: int) -> float:
         """CPU seconds of `root` and its descendants. Raises ProcessLookupError when there is no such process."""
-        if root not in self.processes:
-            raise ProcessLookupError(f"process {root} is gone")
-        return sum(self.processes[pid].ticks for pid in self._tree(root)) / TICKS_PER_SECOND
+        return sum(self.processes[pid].ticks for pid in self.tree(root)) / TICKS_PER_SECOND
 
     def busy_seconds(self) -> float:
         return self.busy_ticks / TICKS_PER_SECOND
 
-    def _tree(self, root: int) -> set[int]:
+    def tree(self, root: int) -> set[int]:
+        """`root` and its descendants. Raises ProcessLookupError when there is no such process."""
+        if root not in self.processes:
+            raise ProcessLookupError(f"process {root} is gone")
         children: dict[int, list[int]] = {}
         for pid, process in self.processes.items():
             children.setdefault(process.parent, []).append(pid)

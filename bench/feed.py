@@ -5,6 +5,7 @@ Every frame of a feed is distinct, so that a received one tells which write it i
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -41,8 +42,8 @@ class Write:
 class Feed:
     """What clients ask for and what is written meanwhile."""
 
-    path: str
-    """Of the handshake, already percent-encoded."""
+    paths: Sequence[str]
+    """Of the handshake, already percent-encoded. Client and write number n are about the path n modulo their number."""
     prepare: Sequence[bytes] = ()
     """Commands to be given before the first client comes."""
     greeting: bytes | None = None
@@ -53,16 +54,21 @@ class Feed:
     """So many writes, each of which changes what clients are to be told."""
 
 
-def status_feed(channel: str, size: int) -> Feed:
-    """Messages of `size` bytes published on `channel` (`<runid>:<channel>`)."""
+def status_feed(channels: Sequence[str], size: int) -> Feed:
+    """Messages of `size` bytes published on `channels` (`<runid>:<channel>`) in turn."""
 
     def writes(count: int) -> list[Write]:
         return [
-            Write(command("PUBLISH", channel, payload), wire.server_text(_HEAD + payload + _TAIL))
-            for payload in payloads(count, size)
+            publication(channel, payload)
+            for channel, payload in zip(cycle(channels), payloads(count, size), strict=False)
         ]
 
-    return Feed(path=f"/{channel}", writes=writes)
+    return Feed(paths=[f"/{channel}" for channel in channels], writes=writes)
+
+
+def publication(channel: str, payload: bytes) -> Write:
+    """One message; `payload` is ASCII without anything to escape in JSON."""
+    return Write(command("PUBLISH", channel, payload), wire.server_text(_HEAD + payload + _TAIL))
 
 
 def checklist_feed(run_id: str) -> Feed:
@@ -80,7 +86,7 @@ def checklist_feed(run_id: str) -> Feed:
 
     flat = [part for item in fields.items() for part in item]
     return Feed(
-        path=f"/{run_id}",
+        paths=[f"/{run_id}"],
         prepare=(command("DEL", run_id), command("HSET", run_id, *flat)),
         greeting=evaluate(fields).frame(),
         coalesced=True,

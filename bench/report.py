@@ -1,215 +1,137 @@
-"""From what the generator saw to what is printed: the values of the JSON document and the functions that make them."""
+"""From the outcome of each run to the document: medians, ratios paired by round, goals. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from bench.stats import Percentiles, Spread, paired_ratio, percentiles, spread
+from bench.goals import Goal, Verdict, judge
+from bench.ledger import Faults
+from bench.stats import Spread, paired_ratio, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.ledger import Faults
-    from bench.load import LoadResult
-
-GENERATOR_CPU_LIMIT: Final = 0.8
-"""Share of one core above which the load generator, not the target, may set the pace."""
-PUBLISH_LAG_LIMIT: Final = 5.0
-"""Milliseconds (p99) that a publish may be late before the generator counts as lagging."""
-QUEUED_LIMIT: Final = 0.5
-"""Share of the latency's p99 that the generator's own queue may make up (p99)."""
-FOREIGN_CPU_LIMIT: Final = 0.25
-"""Cores that processes outside the measure may use before a run counts as disturbed."""
-
-TARGET: Final = "target"
-REDIS: Final = "redis"
-"""The names under which the CPU of the two watched process trees is reported."""
-
-_NS_PER_MS: Final = 1e6
-_TITLES: Final = ("CPU µs/message", "p50 ms", "p99 ms", "max ms")
+    from bench.outcome import Outcome
+    from bench.rows import Row
 
 
 @attrs.frozen
-class CpuPerMessage:
-    """Microseconds of user and system time for each delivered message, heartbeats and everything else included."""
-
-    target: float
-    redis: float
-    total: float
-
-
-@attrs.frozen
-class Generator:
-    """What the load generator may have done to the measure. The CPU figures are shares of one core."""
-
-    cpu: float
-    foreign_cpu: float
-    """Used by processes that have no part in the run."""
-    publish_lag_ms: Percentiles
-    queued_ms: Percentiles
-
-
-@attrs.frozen(kw_only=True)
 class Run:
-    """One target, measured once. `marks` says why the run should be doubted, and is empty when it should not."""
+    """One target, measured once."""
 
     target: str
     round: int
-    delivered: int
-    faults: Faults
-    cpu_us: CpuPerMessage
-    latency_ms: Percentiles
-    generator: Generator
-    marks: Sequence[str]
-
-
-@attrs.frozen
-class Overview:
-    """Median and spread of one target's runs."""
-
-    cpu_us_total: Spread
-    cpu_us_target: Spread
-    cpu_us_redis: Spread
-    latency_ms_p50: Spread
-    latency_ms_p95: Spread
-    latency_ms_p99: Spread
-    latency_ms_max: Spread
-    marked_runs: int
-    faults: int
-
-
-@attrs.frozen
-class Ratio:
-    """The subject's figures divided by a peer's, paired by round: below 1 the subject is better."""
-
-    cpu_total: Spread
-    cpu_target: Spread
-    latency_p50: Spread
-    latency_p99: Spread
+    outcome: Outcome
 
 
 @attrs.frozen(kw_only=True)
-class Report:
-    """The JSON document."""
+class RowReport:
+    """What came of one row. `absent` says why a target has no runs, or no more: it is missing here, or it failed."""
 
-    row: str
-    parameters: Mapping[str, float]
-    machine: Mapping[str, str | float]
-    subject: str
-    targets: Mapping[str, Overview]
-    ratios: Mapping[str, Ratio]
-    """The subject against each peer."""
+    name: str
+    title: str
+    parameters: Mapping[str, object]
+    table: Sequence[str]
+    """The figures of its table."""
+    subjects: Sequence[str]
+    targets: Mapping[str, Mapping[str, Spread]]
+    """Median and spread of every figure."""
+    ratios: Mapping[str, Mapping[str, Mapping[str, Spread]]]
+    """By subject and peer, figure by figure: the subject's divided by the peer's."""
+    goals: Sequence[Verdict]
+    absent: Mapping[str, str]
     runs: Sequence[Run]
 
+    @property
+    def faults(self) -> Mapping[str, Faults]:
+        """Of the targets that had any."""
+        found: dict[str, Faults] = {}
+        for run in self.runs:
+            if run.outcome.faults.total:
+                found[run.target] = found.get(run.target, Faults()) + run.outcome.faults
+        return found
 
-def summarize(target: str, number: int, result: LoadResult) -> Run:
-    """One run's figures. Raises ValueError when nothing was delivered."""
-    latency = percentiles(result.latency, unit=_NS_PER_MS)
-    target_us, redis_us = (result.cpu[name] / result.delivered * 1e6 for name in (TARGET, REDIS))
-    foreign = result.machine_cpu - result.generator_cpu - sum(result.cpu.values())
-    generator = Generator(
-        cpu=result.generator_cpu / result.window,
-        foreign_cpu=max(0.0, foreign) / result.window,
-        publish_lag_ms=percentiles(result.publish_lag, unit=_NS_PER_MS),
-        queued_ms=percentiles(result.queued, unit=_NS_PER_MS),
-    )
-    return Run(
-        target=target,
-        round=number,
-        delivered=result.delivered,
-        faults=result.faults,
-        cpu_us=CpuPerMessage(target_us, redis_us, target_us + redis_us),
-        latency_ms=latency,
-        generator=generator,
-        marks=marks(generator, latency),
-    )
+    @property
+    def subject_failed(self) -> bool:
+        return any(subject not in self.targets or subject in self.absent for subject in self.subjects)
+
+    @property
+    def subject_faulty(self) -> bool:
+        return any(subject in self.faults for subject in self.subjects)
 
 
-def marks(generator: Generator, latency_ms: Percentiles) -> list[str]:
-    """Why a run should be doubted, in words."""
-    found = []
-    if generator.cpu > GENERATOR_CPU_LIMIT:
-        found.append(f"generator-bound: it used {generator.cpu:.0%} of a core")
-    if generator.publish_lag_ms.p99 > PUBLISH_LAG_LIMIT:
-        found.append(f"generator-lagged: it published {generator.publish_lag_ms.p99:.1f} ms late (p99)")
-    if generator.queued_ms.p99 > QUEUED_LIMIT * latency_ms.p99:
-        found.append(f"generator-bound: {generator.queued_ms.p99:.1f} ms (p99) of the latency may be its own")
-    if generator.foreign_cpu > FOREIGN_CPU_LIMIT:
-        found.append(f"disturbed: other processes used {generator.foreign_cpu:.0%} of a core")
-    return found
+@attrs.frozen(kw_only=True)
+class Document:
+    """Everything; `started` is in UTC."""
+
+    started: str
+    machine: Mapping[str, str | float]
+    seconds: float
+    rows: Sequence[RowReport]
 
 
-def make_report(
-    row: str,
-    runs: Sequence[Run],
-    *,
-    parameters: Mapping[str, float],
-    machine: Mapping[str, str | float],
-) -> Report:
-    """The first run's target is the subject, the others are its peers. Raises ValueError without runs."""
+def report_row(row: Row, runs: Sequence[Run], absent: Mapping[str, str]) -> RowReport:
+    """The first of the row's subjects is compared with the other ones, too."""
     by_target: dict[str, list[Run]] = {}
     for run in runs:
         by_target.setdefault(run.target, []).append(run)
-    if not by_target:
-        raise ValueError("no runs to report")
-    subject, *peers = by_target
-    return Report(
-        row=row,
-        parameters=parameters,
-        machine=machine,
-        subject=subject,
-        targets={target: overview(of_target) for target, of_target in by_target.items()},
-        ratios={peer: compare(by_target[subject], by_target[peer]) for peer in peers},
+    subjects = [contestant.label for contestant in row.subjects]
+    targets = {target: _spreads(of_target) for target, of_target in by_target.items()}
+    ratios = {
+        subject: {
+            peer: compare(by_target[subject], by_target[peer])
+            for peer in by_target
+            if peer != subject and (peer not in subjects or subject == subjects[0])
+        }
+        for subject in subjects
+        if subject in by_target
+    }
+    return RowReport(
+        name=row.name,
+        title=row.title,
+        parameters=parameters(row),
+        table=row.figures,
+        subjects=subjects,
+        targets=targets,
+        ratios=ratios,
+        goals=[_judge(goal, targets, ratios) for goal in row.goals],
+        absent=absent,
         runs=runs,
     )
 
 
-def overview(runs: Sequence[Run]) -> Overview:
-    """Raises ValueError without runs."""
-    return Overview(
-        cpu_us_total=spread([run.cpu_us.total for run in runs]),
-        cpu_us_target=spread([run.cpu_us.target for run in runs]),
-        cpu_us_redis=spread([run.cpu_us.redis for run in runs]),
-        latency_ms_p50=spread([run.latency_ms.p50 for run in runs]),
-        latency_ms_p95=spread([run.latency_ms.p95 for run in runs]),
-        latency_ms_p99=spread([run.latency_ms.p99 for run in runs]),
-        latency_ms_max=spread([run.latency_ms.max for run in runs]),
-        marked_runs=sum(bool(run.marks) for run in runs),
-        faults=sum(run.faults.total for run in runs),
-    )
+def parameters(row: Row) -> dict[str, object]:
+    """What was done, as numbers and words."""
+    scenario = row.scenario
+    fields = attrs.fields_dict(type(scenario))
+    shown = {name: getattr(scenario, name) for name in fields if name not in ("feed", "path", "channel")}
+    return {"scenario": type(scenario).__name__.lower(), **shown, "rounds": row.repeat}
 
 
-def compare(subject: Sequence[Run], peer: Sequence[Run]) -> Ratio:
-    """Raises ValueError when the two don't have the same number of rounds."""
-    return Ratio(
-        cpu_total=paired_ratio([run.cpu_us.total for run in subject], [run.cpu_us.total for run in peer]),
-        cpu_target=paired_ratio([run.cpu_us.target for run in subject], [run.cpu_us.target for run in peer]),
-        latency_p50=paired_ratio([run.latency_ms.p50 for run in subject], [run.latency_ms.p50 for run in peer]),
-        latency_p99=paired_ratio([run.latency_ms.p99 for run in subject], [run.latency_ms.p99 for run in peer]),
-    )
+def compare(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, Spread]:
+    """Ours divided by theirs for every figure that both have in the same round, and theirs is not nothing."""
+    by_round = {run.round: run.outcome.values for run in theirs}
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for run in ours:
+        for name, value in run.outcome.values.items():
+            their = by_round.get(run.round, {}).get(name)
+            if their is not None and their > 0:
+                pairs.setdefault(name, []).append((value, their))
+    return {name: paired_ratio(*zip(*found, strict=True)) for name, found in pairs.items()}
 
 
-def format_table(report: Report) -> str:
-    """A few lines for a terminal: medians, the outermost runs in brackets."""
-    lines = [f"{report.row:<18}" + "".join(f"{title:>26}" for title in _TITLES)]
-    for name, target in report.targets.items():
-        figures = (target.cpu_us_total, target.latency_ms_p50, target.latency_ms_p99, target.latency_ms_max)
-        lines.append(f"{name:<18}" + "".join(f"{_bracketed(figure):>26}" for figure in figures))
-    for name, ratio in report.ratios.items():
-        quotients = (ratio.cpu_total, ratio.latency_p50, ratio.latency_p99)
-        lines.append(f"{'÷ ' + name:<18}" + "".join(f"{_bracketed(quotient):>26}" for quotient in quotients))
-    doubts = Counter(mark.partition(":")[0] for run in report.runs for mark in run.marks)
-    lines += [f"{count} of {len(report.runs)} runs marked: {mark}" for mark, count in doubts.items()]
-    lines += [
-        f"FAULTS of {run.target} in round {run.round}: {run.faults.describe()}"
-        for run in report.runs
-        if run.faults.total
-    ]
-    return "\n".join(lines)
+def _judge(
+    goal: Goal,
+    targets: Mapping[str, Mapping[str, Spread]],
+    ratios: Mapping[str, Mapping[str, Mapping[str, Spread]]],
+) -> Verdict:
+    return judge(goal, targets, ratios.get(goal.target, {}))
 
 
-def _bracketed(figure: Spread) -> str:
-    return f"{figure.median:.2f} [{figure.min:.2f} {figure.max:.2f}]"
+def _spreads(runs: Sequence[Run]) -> dict[str, Spread]:
+    """Of every figure that all of the runs have."""
+    first, *others = (run.outcome.values for run in runs)
+    names = [name for name in first if all(name in values for values in others)]
+    return {name: spread([run.outcome.values[name] for run in runs]) for name in names}

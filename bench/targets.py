@@ -1,17 +1,22 @@
 """What is measured: the daemon and its peers, each one command that serves the same paths and frames.
 
-`open_target` owns the process: it is ready when the block is entered and gone when it is left.
+`open_target` owns the process: it is ready when the block is entered and gone when it is left. `Target.missing` says
+beforehand why a target can't run on this machine; `Target.prepare` compiles or installs what it needs, once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,19 +26,25 @@ import trio
 from bench import wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 15.0
 """Seconds until /health must say 200."""
 STOP_TIMEOUT: Final = 20.0
 """Seconds between SIGTERM and SIGKILL: longer than a drain."""
+PREPARE_TIMEOUT: Final = 120.0
+"""Seconds for a compiler, or for npm to fetch what it installs."""
 _POLL: Final = 0.05
 _PROBE_TIMEOUT: Final = 1.0
 
 
 class TargetError(Exception):
-    """A target did not start; the message holds the end of its output."""
+    """A target could not be prepared or did not start; the message holds the end of its output."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @attrs.frozen
@@ -42,9 +53,26 @@ class Target:
 
     name: str
     command: Callable[[int, str], list[str]]
-    environment: Callable[[int, str], dict[str, str]]
-    health_by_upgrade: bool = False
+    environment: Callable[[int, str], dict[str, str]] = lambda _port, _redis: {}
+    health_by_upgrade: bool = attrs.field(default=False, kw_only=True)
     """Its server library speaks nothing but WebSocket handshakes, so /health is asked for with one."""
+    prefix: str | None = attrs.field(default=None, kw_only=True)
+    """Of its environment variables, if it takes settings; a peer has none."""
+    missing: Callable[[], str | None] = attrs.field(default=_nothing, kw_only=True)
+    """Why it can't run on this machine ("node is not on PATH"), or None."""
+    prepare: Callable[[], Awaitable[None]] | None = attrs.field(default=None, kw_only=True)
+    """To be called before the first start; does nothing when that was done in an earlier run. Raises TargetError."""
+    variant: Callable[[], str | None] = attrs.field(default=_nothing, kw_only=True)
+    """What runs on this machine in place of the best, if anything."""
+
+    def settings(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """These as environment variables; none for a target that takes no settings."""
+        return {} if self.prefix is None else {f"{self.prefix}{name}": value for name, value in settings.items()}
+
+    def describe(self) -> str:
+        """The name for a table: `limit`, or `limit (python loop)` where there is no compiler."""
+        variant = self.variant()
+        return self.name if variant is None else f"{self.name} ({variant})"
 
 
 @attrs.frozen
@@ -56,38 +84,18 @@ class Running:
     address: tuple[str, int]
 
 
-def _statusd_environment(port: int, redis_url: str) -> dict[str, str]:
-    return {"STATUS_LISTEN_ADDR": f"{HOST}:{port}", "STATUS_REDIS_URL": redis_url, "STATUS_LOG_LEVEL": "warn"}
-
-
-def _trio_websocket_command(port: int, redis_url: str) -> list[str]:
-    return [sys.executable, "-m", "bench.peers.trio_websocket", "--port", str(port), "--redis", redis_url]
-
-
-def _preflightd_environment(port: int, redis_url: str) -> dict[str, str]:
-    return {"PREFLIGHT_LISTEN_ADDR": f"{HOST}:{port}", "PREFLIGHT_REDIS_URL": redis_url, "PREFLIGHT_LOG_LEVEL": "warn"}
-
-
-FANOUT_TARGETS: Final[Mapping[str, Target]] = {
-    target.name: target
-    for target in (
-        Target("statusd", lambda _port, _redis: [sys.executable, "-m", "statusd"], _statusd_environment),
-        Target("trio_websocket", _trio_websocket_command, lambda _port, _redis: {}, health_by_upgrade=True),
-    )
-}
-"""Those of the fan-out row."""
-
-PREFLIGHTD: Final = Target(
-    "preflightd", lambda _port, _redis: [sys.executable, "-m", "preflightd"], _preflightd_environment
-)
-
-
 @asynccontextmanager
-async def open_target(target: Target, redis_url: str) -> AsyncIterator[Running]:
-    """Start `target`, wait until it is healthy, and end it with the block: asked first, killed after `STOP_TIMEOUT`.
+async def open_target(
+    target: Target, redis_url: str, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Prepare and start `target`, wait until it is healthy, and end it with the block: asked first, killed after
+    `STOP_TIMEOUT`.
 
-    Raises TargetError when it ends or stays unhealthy instead.
+    `settings` are environment variables without their prefix (`{"WORKERS": "2"}`), for a target that takes them.
+    Raises TargetError when it can't be prepared, or ends or stays unhealthy.
     """
+    if target.prepare is not None:
+        await target.prepare()
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as directory:
         log = Path(directory) / "output"
@@ -97,7 +105,7 @@ async def open_target(target: Target, redis_url: str) -> AsyncIterator[Running]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_own_environment() | target.environment(port, redis_url),
+                env=_own_environment() | target.environment(port, redis_url) | target.settings(settings or {}),
             )
         try:
             await _wait_healthy(target, process, port, log)
@@ -157,3 +165,130 @@ def _free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def _run_tool(purpose: str, command: Sequence[str], directory: Path, *, telling: str = "") -> None:
+    """Raises TargetError when it fails, with the last of its lines that begin with `telling`, or takes longer than
+    `PREPARE_TIMEOUT`."""
+    with trio.move_on_after(PREPARE_TIMEOUT):
+        result = await trio.run_process(
+            command, cwd=directory, capture_stdout=True, stderr=subprocess.STDOUT, stdin=b"", check=False
+        )
+        if result.returncode == 0:
+            return
+        lines = [line for line in result.stdout.decode(errors="replace").splitlines() if line.startswith(telling)]
+        tail = "\n".join(lines[-10:])
+        raise TargetError(f"{purpose} ended with status {result.returncode}; the end of its output:\n{tail}")
+    raise TargetError(f"{purpose} took longer than {PREPARE_TIMEOUT:g} s")
+
+
+# The catalogue.
+
+_PEERS: Final = Path(__file__).parent / "peers"
+
+
+def find_compiler(which: Callable[[str], str | None] = shutil.which) -> str | None:
+    """The C compiler of this machine."""
+    return next(filter(None, map(which, ("cc", "gcc", "clang"))), None)
+
+
+def missing_program(*names: str, which: Callable[[str], str | None] = shutil.which) -> str | None:
+    """Which of the programs that are needed is not there."""
+    return next((f"{name} is not on PATH" for name in names if which(name) is None), None)
+
+
+def missing_module(*names: str, find: Callable[[str], object] = importlib.util.find_spec) -> str | None:
+    """Which of the Python packages that are needed is not there."""
+    return next((f"the Python package {name} is not installed" for name in names if find(name) is None), None)
+
+
+def _daemon(name: str, prefix: str) -> Target:
+    def environment(port: int, redis_url: str) -> dict[str, str]:
+        return {f"{prefix}LISTEN_ADDR": f"{HOST}:{port}", f"{prefix}REDIS_URL": redis_url, f"{prefix}LOG_LEVEL": "warn"}
+
+    return Target(name, lambda _port, _redis: [sys.executable, "-m", name], environment, prefix=prefix)
+
+
+def _python_command(module: str, port: int, redis_url: str) -> list[str]:
+    return [sys.executable, "-m", module, "--port", str(port), "--redis", redis_url]
+
+
+def _python_peer(name: str, *packages: str, health_by_upgrade: bool = False) -> Target:
+    return Target(
+        name,
+        partial(_python_command, f"bench.peers.{name}"),
+        health_by_upgrade=health_by_upgrade,
+        missing=partial(missing_module, *packages),
+    )
+
+
+def _node_command(port: int, redis_url: str) -> list[str]:
+    return ["node", str(_PEERS / "node_ws" / "server.js"), "--port", str(port), "--redis", redis_url]
+
+
+async def _install_node_packages() -> None:
+    """What package-lock.json names, into the peer's own node_modules."""
+    directory = _PEERS / "node_ws"
+    done = directory / "node_modules" / ".prepared"
+    wanted = _digest(directory / "package-lock.json")
+    if done.exists() and done.read_text() == wanted:
+        return
+    command = ["npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"]
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    # Of npm's many lines only the one that names neither hosts nor paths: it may end in a published report.
+    await _run_tool("npm ci", [*command, *patience], directory, telling="npm error code")
+    done.write_text(wanted)
+
+
+def _limit_program() -> Path:
+    """Named after what it is made of, so that a changed source is compiled anew."""
+    directory = _PEERS / "limit"
+    return directory / "build" / f"limit-{_digest(directory / 'limit.c')[:16]}"
+
+
+def _limit_command(port: int, redis_url: str) -> list[str]:
+    if find_compiler() is None:
+        return _python_command("bench.peers.limit.loop", port, redis_url)
+    return [str(_limit_program()), "--port", str(port), "--redis", redis_url]
+
+
+async def _compile_limit() -> None:
+    compiler = find_compiler()
+    program = _limit_program()
+    if compiler is None or program.exists():
+        return
+    program.parent.mkdir(exist_ok=True)
+    unfinished = program.with_suffix(f".{os.getpid()}")
+    await _run_tool("compiling limit.c", [compiler, "-O2", "-o", str(unfinished), "limit.c"], _PEERS / "limit")
+    unfinished.replace(program)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+FANOUT_TARGETS: Final[Mapping[str, Target]] = {
+    target.name: target
+    for target in (
+        _daemon("statusd", "STATUS_"),
+        _python_peer("websockets", "websockets"),
+        _python_peer("tornado", "tornado"),
+        Target(
+            "node_ws",
+            _node_command,
+            lambda _port, _redis: {"NODE_ENV": "production"},
+            missing=partial(missing_program, "node", "npm"),
+            prepare=_install_node_packages,
+        ),
+        _python_peer("trio_websocket", "trio_websocket", health_by_upgrade=True),
+        Target(
+            "limit",
+            _limit_command,
+            prepare=_compile_limit,
+            variant=lambda: None if find_compiler() else "python loop",
+        ),
+    )
+}
+"""Those of the rows of statusd: the daemon, then its peers."""
+
+PREFLIGHTD: Final = _daemon("preflightd", "PREFLIGHT_")

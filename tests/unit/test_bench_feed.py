@@ -7,8 +7,6 @@ import json
 import pytest
 
 from bench.feed import LARGEST_COUNT, SMALLEST_SIZE, checklist_feed, command, payloads, status_feed
-from bench.preflight import parse_options
-from bench.row import Shape
 from preflightd.checklist import evaluate
 
 
@@ -17,11 +15,18 @@ def test_a_command_has_lengths_in_bytes() -> None:
 
 
 def test_a_message_is_published_on_the_channel_that_clients_ask_for() -> None:
-    feed = status_feed("run:log", 8)
-    assert (feed.path, feed.prepare, feed.greeting, feed.coalesced) == ("/run:log", (), None, False)
+    feed = status_feed(["run:log"], 8)
+    assert (feed.paths, feed.prepare, feed.greeting, feed.coalesced) == (["/run:log"], (), None, False)
     first, second = feed.writes(2)
     assert first.command == command("PUBLISH", "run:log", b"00000000")
     assert second.frame == b'\x81\x23{"type":"status","data":"00000001"}'
+
+
+def test_several_channels_take_turns() -> None:
+    feed = status_feed(["one:log", "two:log"], 8)
+    assert feed.paths == ["/one:log", "/two:log"]
+    assert [_parts(write.command)[1] for write in feed.writes(3)] == [b"one:log", b"two:log", b"one:log"]
+    assert len({write.frame for write in feed.writes(3)}) == 3
 
 
 def test_every_write_of_the_checklist_changes_the_frame_and_the_last_frame_is_that_of_the_hash() -> None:
@@ -64,18 +69,6 @@ def test_payloads_are_distinct_have_the_size_asked_for_and_need_no_escape(size: 
 def test_payloads_that_could_not_be_told_apart_are_an_error(count: int, size: int) -> None:
     with pytest.raises(ValueError, match="distinct"):
         payloads(count, size)
-
-
-def test_without_arguments_the_preflight_row_is_the_one_that_goals_are_set_for() -> None:
-    assert parse_options([]) == Shape(clients=200, rate=10, seconds=20, warmup=2, grace=5, repeat=3)
-
-
-@pytest.mark.parametrize("arguments", [["--clients", "0"], ["--grace", "-1"], ["--rate", "1e9"], ["--size", "9"]])
-def test_options_that_make_no_sense_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse_options(arguments)
-    assert ended.value.code == 2
-    assert "error:" in capsys.readouterr().err
 
 
 def _parts(encoded: bytes) -> list[bytes]:

@@ -111,3 +111,29 @@ def test_a_coalesced_write_waits_until_the_frame_that_tells_of_it() -> None:
 def test_two_writes_with_one_frame_could_not_be_told_apart() -> None:
     with pytest.raises(ValueError, match="same frame"):
         Ledger([_frame(0), _frame(1), _frame(0)], measured_from=0)
+
+
+def test_with_several_channels_each_client_must_get_every_message_of_its_own_and_no_other() -> None:
+    ledger, first, second = Ledger(_FOUR), Cursor(next=0, step=2), Cursor(next=1, step=2)
+    assert ledger.take(first, _FOUR[0], now=0, queued=0)
+    assert not ledger.take(first, _FOUR[1], now=0, queued=0)
+    assert ledger.take(second, _FOUR[3], now=0, queued=0)
+    assert ledger.close([first, second]) == Faults(lost=2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 35, 36, 71, 1000])
+def test_a_burst_is_accounted_for_however_it_is_cut(size: int) -> None:
+    ledger, cursor, script = Ledger(_FOUR, bulk=True), Cursor(), b"".join(_FOUR)
+    rest = b""
+    for begin in range(0, len(script), size):
+        rest += script[begin : begin + size]
+        rest = rest[ledger.take_run(cursor, rest) :]
+    assert (rest, cursor.next, ledger.delivered) == (b"", 4, 4)
+    assert ledger.close([cursor]).total == 0
+
+
+@pytest.mark.parametrize("data", [_FOUR[1], _FOUR[0][:-1] + b"!", b'\x81\x0f{"type":"ping"}', b"".join(_FOUR) + b"!"])
+def test_in_a_burst_anything_but_what_is_due_is_left_for_a_closer_look(data: bytes) -> None:
+    ledger, cursor = Ledger(_FOUR, bulk=True), Cursor()
+    assert ledger.take_run(cursor, data) == 0
+    assert (cursor.next, ledger.delivered) == (0, 0)

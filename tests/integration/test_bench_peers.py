@@ -1,0 +1,118 @@
+"""The peers of the bench are honest only if they do the same work: the same frames, pings, goodbyes and ends.
+
+A peer whose runtime is not on this machine is skipped with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import trio
+
+from bench.targets import FANOUT_TARGETS, Running, Target, TargetError, open_target
+from tests.support.raw import connect, open_redis, wait_until
+
+if TYPE_CHECKING:
+    from common.embedded import EmbeddedRedis
+
+pytestmark = pytest.mark.integration
+
+CLIENTS: Final = 20
+CHANNEL: Final = "bench;;peer;;_base:wepp"
+MESSAGES: Final = [f'{number} "routed" \\ to the outlet' for number in range(10)]
+FRAMES: Final = [
+    b'{"type":"status","data":"%d \\"routed\\" \\\\ to the outlet"}' % number for number in range(len(MESSAGES))
+]
+PREPARATION: Final = 20.0
+PROMPTLY: Final = 5.0
+PING_INTERVAL: Final = 5.0
+
+PYTHON_LOOP: Final = Target(
+    "limit_loop",
+    lambda port, redis: [sys.executable, "-m", "bench.peers.limit.loop", "--port", str(port), "--redis", redis],
+)
+PEERS: Final = [*(target for name, target in FANOUT_TARGETS.items() if name != "statusd"), PYTHON_LOOP]
+
+
+async def why_not(peer: Target) -> str | None:
+    """Why it can't run here; None when it is prepared."""
+    if reason := peer.missing():
+        return reason
+    if peer.prepare is None:
+        return None
+    with trio.move_on_after(PREPARATION):
+        try:
+            await peer.prepare()
+        except TargetError as error:
+            if peer.name != "node_ws":
+                raise
+            return str(error)  # most likely a registry that can't be reached
+        return None
+    return f"preparing {peer.name} takes longer than {PREPARATION:g} s"
+
+
+@pytest.fixture(params=PEERS, ids=lambda peer: peer.name)
+def peer(request: pytest.FixtureRequest) -> Target:
+    """Each in turn, prepared; the test is skipped when it can't run here."""
+    chosen: Target = request.param
+    if reason := trio.run(why_not, chosen):
+        pytest.skip(reason)
+    return chosen
+
+
+def exit_status(process: Running) -> int | None:
+    """Of an ended process, which stays to be waited for by its owner; None while it runs."""
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return None if ended is None else ended.si_status
+
+
+async def test_every_client_gets_every_message_once_and_in_order(
+    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    async with open_target(peer, redis_server.url(2)) as running, open_redis(redis_server) as redis:
+        port = running.address[1]
+        clients = [await connect(nursery, port, f"/{CHANNEL}") for _ in range(CLIENTS)]
+        other = await connect(nursery, port, "/bench;;peer;;other:wepp")
+        # The 101 was not sent before the subscription held: nothing is lost, however soon it comes.
+        await redis.publish(CHANNEL, MESSAGES)
+        for client in clients:
+            await client.receive(len(FRAMES), within=PROMPTLY)
+
+        for client in (*clients, other):
+            await client.send_close(1000)
+            await client.wait_ended(within=PROMPTLY)
+        assert all(client.messages == FRAMES for client in clients)
+        assert other.messages == []
+        assert {client.close_code for client in clients} == {1000}
+
+        stopped_at = trio.current_time()
+    assert trio.current_time() - stopped_at < PROMPTLY
+
+
+async def test_a_lost_redis_ends_the_peer_with_a_failure(
+    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    async with open_target(peer, redis_server.url(2)) as running:
+        client = await connect(nursery, running.address[1], f"/{CHANNEL}")
+        await redis_server.terminate()
+        await client.wait_ended(within=PROMPTLY)
+        await wait_until(lambda: exit_status(running) is not None, "the peer ends", within=PROMPTLY)
+        assert exit_status(running) != 0
+
+
+async def test_all_peers_ping_every_five_seconds(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
+    peers = [peer for peer in PEERS if await why_not(peer) is None]
+
+    async def check(peer: Target) -> None:
+        async with open_target(peer, redis_server.url(2)) as running:
+            client = await connect(nursery, running.address[1], f"/{CHANNEL}")
+            connected_at = trio.current_time()
+            await client.wait(lambda client: bool(client.pings), within=PING_INTERVAL + PROMPTLY)
+            assert client.pings[0] - connected_at == pytest.approx(PING_INTERVAL, abs=2.0), peer.name
+
+    async with trio.open_nursery() as checks:
+        for peer in peers:
+            checks.start_soon(check, peer)
