@@ -13,7 +13,11 @@ from typing import Final
 TIMEOUT: Final = 1.0
 """Seconds for one address."""
 
-ADDRESSES: Final = {"STATUS_LISTEN_ADDR": ":9002", "PREFLIGHT_LISTEN_ADDR": ":9001"}
+ADDRESSES: Final = {
+    "STATUS_LISTEN_ADDR": ":9002",
+    "PREFLIGHT_LISTEN_ADDR": ":9001",
+    "OPS_LISTEN_ADDR": "127.0.0.1:9003",
+}
 """The variables that say where each daemon serves, and where it does without."""
 
 

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import gc
 import platform
-import re
 import resource
 import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
+
+import psutil
 
 DISTRIBUTIONS: Final = ("run-status-daemons", "trio", "wsproto", "h11", "redis", "hiredis", "attrs", "structlog")
 """Whose versions are told."""
 
-_PAGE: Final = resource.getpagesize()
+_SELF: Final = psutil.Process()
 _PEAK_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
 
 def resident_bytes() -> int:
-    """The process's resident bytes; without /proc the most that it ever had."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
-    return peak_bytes()
+    """The process's resident bytes."""
+    return _SELF.memory_info().rss
 
 
 def peak_bytes() -> int:
@@ -34,9 +32,8 @@ def peak_bytes() -> int:
 
 def proportional_bytes() -> int | None:
     """The resident bytes with each shared page divided by those who share it. Walks every page: not for the loop."""
-    with suppress(OSError):
-        found = re.search(rb"^Pss:\s+(\d+) kB$", Path("/proc/self/smaps_rollup").read_bytes(), re.MULTILINE)
-        return None if found is None else int(found[1]) << 10
+    with suppress(psutil.Error):
+        return getattr(_SELF.memory_full_info(), "pss", None)
     return None
 
 

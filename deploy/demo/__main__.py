@@ -24,7 +24,10 @@ def main() -> int:
     last checklist was not true."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.demo",
-        description="A private redis-server, statusd, preflightd, a simulated run, and clients that print what comes.",
+        description=(
+            "A private redis-server, statusd, preflightd, opsd with its page, a simulated run, and clients that print"
+            " what comes."
+        ),
     )
     parser.add_argument(
         "--seconds", type=_seconds, metavar="N", help="end by itself after N seconds of publishing (default: Ctrl-C)"

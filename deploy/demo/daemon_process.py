@@ -13,7 +13,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from common.embedded import EmbeddedRedis
@@ -50,6 +50,7 @@ class Kind:
 
 STATUSD: Final = Kind("statusd", "STATUS_", 9002, 2)
 PREFLIGHTD: Final = Kind("preflightd", "PREFLIGHT_", 9001, 0)
+OPSD: Final = Kind("opsd", "OPS_", 9003, 3)
 
 
 @attrs.frozen
@@ -63,8 +64,13 @@ class DaemonProcess:
 
     @property
     def url(self) -> str:
-        """Where its clients find it, without the path."""
+        """Where its WebSocket clients find it, without the path."""
         return f"ws://{HOST}:{self.port}"
+
+    @property
+    def page(self) -> str:
+        """Where a browser finds its page."""
+        return f"http://{HOST}:{self.port}/"
 
     @property
     def pid(self) -> int:
@@ -118,11 +124,13 @@ class DaemonProcess:
 
 
 @asynccontextmanager
-async def open_daemon(kind: Kind, redis: EmbeddedRedis, directory: Path) -> AsyncIterator[DaemonProcess]:
+async def open_daemon(
+    kind: Kind, redis: EmbeddedRedis, directory: Path, settings: Mapping[str, str]
+) -> AsyncIterator[DaemonProcess]:
     """Start a daemon on its usual port of HOST, or a free one when another process has that; its log is in `directory`.
 
-    It is healthy when the block is entered, and ends with it. Raises ChildError when it ends instead, or isn't healthy
-    within READY_TIMEOUT.
+    `settings` are more of its variables, without the prefix. It is healthy when the block is entered, and ends with it.
+    Raises ChildError when it ends instead, or isn't healthy within READY_TIMEOUT.
     """
     port, log = _choose_port(kind.usual_port), directory / f"{kind.name}.log"
     # What the shell has set for some other daemon must not reach this one.
@@ -130,7 +138,7 @@ async def open_daemon(kind: Kind, redis: EmbeddedRedis, directory: Path) -> Asyn
     environ |= {
         f"{kind.prefix}LISTEN_ADDR": f"{HOST}:{port}",
         f"{kind.prefix}REDIS_URL": redis.url(kind.database),
-        f"{kind.prefix}DRAIN_TIMEOUT": "2s",
+        **{f"{kind.prefix}{name}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", kind.name]
     with log.open("wb") as out:

@@ -1,7 +1,7 @@
 """The demo's play: everything started in order, watched while it runs, and ended in order.
 
-redis-server, then the daemons, then their clients, then the simulated run; the other way round at the end. Nothing of
-it outlives `play`, however that ends.
+redis-server, then statusd and preflightd, then opsd, which watches them, then clients, then the simulated run; the
+other way round at the end. Nothing of it outlives `play`, however that ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from redis.retry import Retry
 from common.embedded import open_embedded_redis
 from common.watch.client import OutputClosedError, watch
 from common.watch.words import socket_url
-from deploy.demo.daemon_process import PREFLIGHTD, STATUSD, ChildError, DaemonProcess, open_daemon
+from deploy.demo.daemon_process import OPSD, PREFLIGHTD, STATUSD, ChildError, DaemonProcess, open_daemon
 from deploy.demo.simulated_run import simulated_runs
 from deploy.demo.witness import MARK, checklist_witness, status_witness
 from preflightd.checklist import evaluate
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from common.watch.view import View
+    from deploy.demo.daemon_process import Kind
     from deploy.demo.ledger import ChecklistLedger, Ledger
     from deploy.demo.simulated_run import Published
     from deploy.demo.witness import Witness
@@ -64,27 +65,49 @@ async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None
         directory = Path(name)
         async with (
             open_embedded_redis() as server,
-            open_daemon(STATUSD, server, directory) as statusd,
-            open_daemon(PREFLIGHTD, server, directory) as preflightd,
+            open_daemon(STATUSD, server, directory, _watched(STATUSD, directory)) as statusd,
+            open_daemon(PREFLIGHTD, server, directory, _watched(PREFLIGHTD, directory)) as preflightd,
+            open_daemon(OPSD, server, directory, _watching(statusd, preflightd, directory)) as opsd,
         ):
-            _say("\n".join(programme(statusd, preflightd, server.port)))
+            _say("\n".join(programme(statusd, preflightd, opsd, server.port)))
             with open_status_view(sys.stdout, sys.stderr) as view, _open_client(server.url(PREFLIGHTD.database)) as run:
-                await _perform(_Cast(statusd, preflightd, view, ledger, checklist), run, seconds)
+                await _perform(_Cast(statusd, preflightd, opsd, view, ledger, checklist), run, seconds)
 
 
-def programme(statusd: DaemonProcess, preflightd: DaemonProcess, redis_port: int) -> Iterable[str]:
+def _watched(kind: Kind, directory: Path) -> Mapping[str, str]:
+    """The settings of a daemon that opsd watches: its operator's listener, and an end that nobody waits for long."""
+    return {"ADMIN_LISTEN_ADDR": f"unix:{directory / kind.name}.sock", "DRAIN_TIMEOUT": "2s"}
+
+
+def _watching(statusd: DaemonProcess, preflightd: DaemonProcess, directory: Path) -> Mapping[str, str]:
+    """The settings of opsd: whom it watches, and where a browser finds them."""
+    return {
+        "TARGETS": ",".join(f"{kind.name}=unix:{directory / kind.name}.sock" for kind in (STATUSD, PREFLIGHTD)),
+        "STATUS_WS_URL": statusd.url,
+        "PREFLIGHT_WS_URL": preflightd.url,
+    }
+
+
+def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonProcess, redis_port: int) -> Iterable[str]:
     """What is said before the play starts."""
-    yield "A demo of statusd and preflightd: a simulated hydrology run publishes to Redis and writes to its hash there,"
-    yield "the daemons forward it, and two clients print below what arrives on real WebSockets: the run's messages and,"
-    yield f"marked {MARK}, what changes in the checklist. Ctrl-C ends all of it."
+    yield "A demo of statusd, preflightd and opsd: a simulated hydrology run publishes to Redis and writes to its hash"
+    yield "there, the daemons forward it, and two clients print below what arrives on real WebSockets: the run's"
+    yield f"messages and, marked {MARK}, what changes in the checklist. Ctrl-C ends all of it."
     yield ""
-    for daemon, path in ((statusd, TOPIC), (preflightd, RUN_ID)):
+    yield "Open this page to see the run move, and how the daemons are:"
+    yield f"  {opsd.page}#run={TOPIC}"
+    yield ""
+    for daemon, address in (
+        (statusd, socket_url(statusd.url, TOPIC)),
+        (preflightd, socket_url(preflightd.url, RUN_ID)),
+        (opsd, opsd.page),
+    ):
         kind = daemon.kind
         if daemon.port != kind.usual_port:
             yield (
                 f"Port {kind.usual_port} is taken by another process: {kind.name} serves on port {daemon.port} instead."
             )
-        yield f"  {kind.name:<10}  {socket_url(daemon.url, path)}"
+        yield f"  {kind.name:<10}  {address}"
         yield f"  {'its log':<10}  {daemon.log} (until the demo ends)"
     yield ""
     yield "Try in a second terminal:"
@@ -101,6 +124,7 @@ class _Cast:
 
     statusd: DaemonProcess
     preflightd: DaemonProcess
+    opsd: DaemonProcess
     view: View
     ledger: Ledger
     checklist: ChecklistLedger
@@ -113,7 +137,7 @@ async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> N
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, cast.statusd, TOPIC, lines)
             nursery.start_soon(_watch, cast.preflightd, RUN_ID, steps)
-            for daemon in (cast.statusd, cast.preflightd):
+            for daemon in (cast.statusd, cast.preflightd, cast.opsd):
                 nursery.start_soon(daemon.watch_over)
             with trio.move_on_after(CONNECT_TIMEOUT) as patience:
                 await lines.connected.wait()

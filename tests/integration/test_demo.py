@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import attrs
+import httpx
 import pytest
 import trio
 
-from deploy.demo.daemon_process import HOST, PREFLIGHTD, STATUSD
+from deploy.demo.daemon_process import HOST, OPSD, PREFLIGHTD, STATUSD
+from deploy.demo.stage import TOPIC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,10 +161,28 @@ async def test_both_clients_print_and_the_checklist_is_marked(tmp_path: Path) ->
         assert any(f"-m {daemon} watch ws://" in line for line in lines)
 
 
+async def test_the_page_that_it_names_is_there_and_its_figures_are_those_of_the_demo(tmp_path: Path) -> None:
+    async with demo(tmp_path) as running, httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as client:
+        await running.wait_for(b"build_channels started")
+        page = re.search(rb"  (http://127\.0\.0\.1:\d+/)#run=(\S+)\n", running.output)
+        assert page is not None
+        assert page[2] == TOPIC.encode()
+        root = page[1].decode()
+        assert "<run-viewer" in (await client.get(root)).text
+        config = (await client.get(f"{root}api/dev/config")).json()
+        with trio.fail_after(DEADLINE):
+            sessions: dict[str, int] = {}
+            while sessions.get("websocketConnections") != 2 or sessions["activeWorkers"] != 2:
+                await trio.sleep(POLL)
+                sessions = (await client.get(f"{root}api/dev/status")).json()["vector"]["sessions"]
+        for daemon in ("status", "preflight"):
+            assert f"  {config[daemon + 'WsUrl']}/".encode() in running.output
+
+
 async def test_ctrl_c_ends_all_of_it_quietly_with_0(tmp_path: Path) -> None:
     async with demo(tmp_path) as running:
         await running.wait_for(b"build_channels started")
-        assert len(running.commands()) == 4
+        assert len(running.commands()) == 5
         os.killpg(running.process.pid, signal.SIGINT)
         code, errors = await running.wait_end()
         assert code == 0, errors
@@ -171,7 +191,7 @@ async def test_ctrl_c_ends_all_of_it_quietly_with_0(tmp_path: Path) -> None:
         assert_nothing_left(running)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
 async def test_ctrl_c_while_it_starts_leaves_nothing_either(tmp_path: Path, count: int) -> None:
     async with demo(tmp_path) as running:
         await running.wait_processes(count)
@@ -187,6 +207,7 @@ async def test_ctrl_c_while_it_starts_leaves_nothing_either(tmp_path: Path, coun
     [
         ("-m statusd", "demo: statusd ended unexpectedly, with status -9"),
         ("-m preflightd", "demo: preflightd ended unexpectedly, with status -9"),
+        ("-m opsd", "demo: opsd ended unexpectedly, with status -9"),
         ("redis-server", "demo: the private redis"),
     ],
 )
@@ -211,7 +232,7 @@ async def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> 
         assert_nothing_left(running)
 
 
-@pytest.mark.parametrize("kind", [STATUSD, PREFLIGHTD], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [STATUSD, PREFLIGHTD, OPSD], ids=lambda kind: kind.name)
 async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_path: Path, kind: Kind) -> None:
     async with trio.open_nursery() as nursery:
         try:
@@ -229,7 +250,7 @@ async def test_when_the_usual_port_is_taken_it_says_so_and_takes_another(tmp_pat
         running.output.decode(),
     )
     assert said is not None
-    assert f"ws://127.0.0.1:{said[1]}/" in running.output.decode()
+    assert f"://127.0.0.1:{said[1]}/" in running.output.decode()
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])

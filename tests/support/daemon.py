@@ -39,8 +39,8 @@ EXPECTED: Final = frozenset({"origin check disabled"})
 _PYTHON: Final = (sys.executable, "-W", "default", "-m")
 """Warnings are shown, so that a descriptor that was forgotten is a line on standard error."""
 
-_PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_"}
-_DATABASES: Final = {"statusd": 2, "preflightd": 0}
+_PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_", "opsd": "OPS_"}
+_DATABASES: Final = {"statusd": 2, "preflightd": 0, "opsd": 3}
 
 # PR_SET_PDEATHSIG (1): a run of the tests that is killed takes its daemons with it.
 _LAUNCHER: Final = """

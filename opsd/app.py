@@ -1,0 +1,184 @@
+"""The application: the endpoints behind one gate.
+
+`Gate` is the only middleware. It decides who may pass (by `opsd.auth`), counts and times every call of the API for the
+board, gives every answer its headers, and is the barrier of each request: a bug in an endpoint is a 500 and a traceback
+in the log, never the end of a connection without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from opsd.api import CONFIG, LOGIN, Api, Parts, websocket_urls
+from opsd.auth import UNAUTHORIZED, Refusal, Request
+from opsd.serve import is_clients_end
+from opsd.vector import STATUS_VERSION
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as HTTPRequest
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from common.logs import Logger
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_PROTECTED: Final = ("/api/", "/metrics")
+_OPEN: Final = frozenset({LOGIN, CONFIG})
+_INTERNAL_ERROR: Final = Refusal(500, "internal error")
+
+
+def make_app(parts: Parts, log: Logger) -> ASGIApp:
+    """The application as ASGI."""
+    app = Starlette(routes=Api(parts).routes(), exception_handlers={HTTPException: _say_why, Exception: _say_nothing})
+    # An address has one spelling; a redirect would be made of the Host header.
+    app.router.redirect_slashes = False
+    return Gate(app, parts, log)
+
+
+class Gate:
+    """See the module."""
+
+    def __init__(self, app: ASGIApp, parts: Parts, log: Logger) -> None:
+        self._app = app
+        self._parts = parts
+        self._guard = parts.guard
+        self._board = parts.board
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or one WebSocket."""
+        client = scope.get("client")
+        remote = client[0] if client else None
+        websocket = scope["type"] == "websocket"
+        head = Request.parse(scope.get("method", "GET"), scope["path"], scope["headers"], remote, websocket=websocket)
+        if websocket:
+            await self._serve_websocket(head, scope, receive, send)
+        else:
+            await self._serve_http(head, scope, receive, send)
+
+    async def _serve_websocket(self, head: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._guard.refuse_host(head) or self._guard.refuse_read(head)
+        if refusal is None and head.path != "/api/dev/status/live":
+            refusal = Refusal(404, "not found")
+        if refusal is not None:
+            self._log_refusal(head, refusal)
+            await receive()
+            await _answer(send, refusal, self._headers(head), "websocket.http.response")
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the barrier of one request
+            if not is_clients_end(error):
+                self._log.exception("request failed", path=head.path)
+
+    async def _serve_http(self, head: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        counted = head.path.startswith("/api/")
+        start = trio.current_time()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *self._headers(head)]
+            await send(message)
+
+        if counted:
+            self._board.request_started()
+        try:
+            refusal = self._refuse(head)
+            if refusal is None:
+                await self._app(scope, receive, send_with_headers)
+            else:
+                self._log_refusal(head, refusal)
+                await _answer(send_with_headers, refusal, ())
+        except Exception:  # noqa: BLE001 - the barrier of one request
+            self._log.exception("request failed", method=head.method, path=head.path)
+            if not status:
+                await _answer(send_with_headers, _INTERNAL_ERROR, ())
+            status = _INTERNAL_ERROR.status
+        finally:
+            if counted:
+                self._board.request_ended(trio.current_time() - start, status)
+
+    def _refuse(self, head: Request) -> Refusal | None:
+        guard = self._guard
+        refusal = guard.refuse_host(head)
+        if refusal is None and head.method not in _SAFE:
+            refusal = guard.refuse_change(head, login=head.path == LOGIN)
+        if refusal is None and head.path.startswith(_PROTECTED) and head.path not in _OPEN:
+            refusal = guard.refuse_read(head)
+        return refusal
+
+    def _log_refusal(self, head: Request, refusal: Refusal) -> None:
+        # A page that is not logged in yet asks and asks.
+        log = self._log.debug if refusal is UNAUTHORIZED else self._log.info
+        log("request refused", status=refusal.status, path=head.path[:200], remote=head.remote, error=refusal.error)
+
+    def _headers(self, head: Request) -> list[tuple[bytes, bytes]]:
+        # The status must be new each time, and a file of the page is asked for again with its tag.
+        headers = [*_HEADERS, (b"content-security-policy", self._policy(head))]
+        if head.path.startswith("/api/"):
+            headers.append((b"x-tes-status-version", STATUS_VERSION.encode()))
+        return headers
+
+    def _policy(self, head: Request) -> bytes:
+        if head.path != "/":
+            return b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        own = head.authority
+        host = "" if own is None else own[0] if own[1] is None else f"{own[0]}:{own[1]}"
+        # Not every browser takes 'self' for the WebSockets of the page's own host.
+        places = [f"ws://{host}", f"wss://{host}"] if host else []
+        places += [_origin(url) for url in websocket_urls(self._parts.settings, head)]
+        return (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"connect-src 'self' {' '.join(dict.fromkeys(places))}; "
+            "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+        ).encode("latin-1")
+
+
+_HEADERS: Final = (
+    (b"cache-control", b"no-cache"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a WebSocket URL: a path in a policy would have to match to the letter."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+async def _say_why(request: HTTPRequest, error: Exception) -> Response:
+    """An endpoint's refusal, as JSON."""
+    del request
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _say_nothing(request: HTTPRequest, error: Exception) -> Response:
+    """A bug's answer; Starlette raises the error on to the gate, which logs it."""
+    del request, error
+    return JSONResponse({"error": _INTERNAL_ERROR.error}, _INTERNAL_ERROR.status)
+
+
+async def _answer(send: Send, refusal: Refusal, headers: Headers, kind: str = "http.response") -> None:
+    body = json.dumps({"error": refusal.error}).encode()
+    own = [(name.lower().encode(), value.encode()) for name, value in refusal.headers]
+    length = (b"content-length", str(len(body)).encode())
+    fixed = [(b"content-type", b"application/json"), length, *own, *headers]
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": fixed})
+    await send({"type": f"{kind}.body", "body": body})

@@ -1,0 +1,60 @@
+"""`opsd check`: what is configured, whether Redis answers, and what each source and tmux have to say.
+
+Nothing but Redis fails the check: sources come and go, and opsd is there to say so.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final, TextIO, cast
+
+import trio
+
+from common.check import check as check_redis
+from opsd.sources.roster import make_sources
+from opsd.tmux import Tmux
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from common.config import Settings
+    from opsd.settings import OpsSettings
+    from opsd.sources.source import Source
+
+PATIENCE: Final = 6.0
+"""Seconds in which every source has answered or failed: the longest timeout, and a little."""
+
+
+async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> int:
+    """Print all of that to `out`; return 0 if Redis answers, else 1."""
+    # It reads what it prints from the class, and the Redis attributes, which are called the same here.
+    code = await check_redis("opsd", cast("Settings", settings), warnings, out)
+    sources = make_sources(settings, random.SystemRandom())
+    lines: dict[str, str] = {}
+    async with trio.open_nursery() as nursery:
+        for source in sources:
+            nursery.start_soon(_ask, source, lines)
+    out.writelines(f"{lines[source.name]}\n" for source in sources)
+    tmux = await Tmux(settings.tmux_session).status()
+    found = f"OK, {len(tmux.sessions)} sessions" if tmux.available else f"none: {tmux.reason}"
+    out.write(f"tmux: {found}\n")
+    return code
+
+
+async def _ask(source: Source, lines: dict[str, str]) -> None:
+    asked = trio.Event()
+
+    def look() -> None:
+        if source.asked:
+            asked.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.run, look)
+        with trio.move_on_after(PATIENCE):
+            await asked.wait()
+        nursery.cancel_scope.cancel()
+    reading = source.reading
+    if reading.status is None:
+        lines[source.name] = f"warning: {source.name}: unavailable: {reading.problem}"
+    else:
+        lines[source.name] = f"{source.name}: OK, {len(reading.status.workers)} workers"

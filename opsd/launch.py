@@ -1,0 +1,47 @@
+"""The platform's own daemons as windows of a tmux session: which of them, with what environment. Pure.
+
+A daemon gets opsd's environment, in which its own variables are, without opsd's. If the operator has not said where its
+admin listener is, it is where OPS_TARGETS looks for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from opsd.auth import is_loopback
+from opsd.tmux import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opsd.sources.target import Target
+
+PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_"}
+"""The daemons that can be started, and their variables' prefixes."""
+
+_OURS: Final = "OPS_"
+
+
+def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> tuple[Window, ...]:
+    """A window for each daemon that `targets` expects on this machine."""
+    ours = tuple(sorted(name for name in environ if name.startswith(_OURS)))
+    inherited = {name: value for name, value in environ.items() if name not in ours}
+    windows: list[Window] = []
+    for target in targets:
+        prefix, address = PREFIXES.get(target.name), admin_address(target)
+        if prefix is not None and address is not None:
+            own = {f"{prefix}ADMIN_LISTEN_ADDR": address} | inherited
+            windows.append(Window(target.name, (sys.executable, "-m", target.name), own, without=ours))
+    return tuple(windows)
+
+
+def admin_address(target: Target) -> str | None:
+    """What the daemon's ADMIN_LISTEN_ADDR has to be; None for a target that is not on this machine."""
+    if target.endpoint.socket is not None:
+        return f"unix:{target.endpoint.socket}"
+    parts = urlsplit(target.endpoint.url)
+    if parts.scheme != "http" or parts.path or not is_loopback(parts.hostname):
+        return None
+    return parts.netloc if parts.port is not None else f"{parts.netloc}:80"

@@ -1,0 +1,123 @@
+"""The process that an operator starts: from a good configuration to the exit code (SPEC 6).
+
+It owns the listening sockets and every task: the board with its sources, the history with its link, the alerts, the
+tmux watcher, and the HTTP server, which all end when it is told to end. None but the server is needed to serve.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from common.config import describe
+from common.signals import run_until_told
+from common.web.listener import bind, bound_to
+from opsd.alerts import Alerts
+from opsd.api import ROUTES, Parts
+from opsd.app import make_app
+from opsd.auth import Guard
+from opsd.board import Board
+from opsd.history import History, make_link
+from opsd.launch import platform_windows
+from opsd.pages import load_pages
+from opsd.serve import Server
+from opsd.sources.roster import make_sources
+from opsd.tmux import Tmux
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from common.logs import Logger
+    from opsd.settings import OpsSettings
+
+OK: Final = 0
+BAD_CONFIGURATION: Final = 2
+
+RESTART_DELAY: Final = 1.0
+"""Seconds after which a task that failed by a bug is started again."""
+
+
+def serve_process(settings: OpsSettings, environ: Mapping[str, str], log: Logger) -> int:
+    """Serve until told to end; return the exit code."""
+    try:
+        listeners = bind(settings.listen_addr)
+    except OSError as error:
+        log.error("can't listen", address=str(settings.listen_addr), error=error.strerror or str(error))
+        return BAD_CONFIGURATION
+    try:
+        return trio.run(_serve, settings, environ, listeners, log)
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def _serve(
+    settings: OpsSettings, environ: Mapping[str, str], listeners: Sequence[socket.socket], log: Logger
+) -> int:
+    log.info("starting", daemon="opsd", settings=describe(settings))
+    return await run_until_told(partial(_run, settings, environ, listeners, log), log)
+
+
+async def _run(
+    settings: OpsSettings,
+    environ: Mapping[str, str],
+    listeners: Sequence[socket.socket],
+    log: Logger,
+    stop: trio.Event,
+) -> int:
+    rng = random.SystemRandom()
+    alerts = None
+    if settings.alert_webhook is not None:
+        alerts = Alerts(settings.alert_webhook, log.bind(component="alerts"), rng)
+    board = Board(
+        make_sources(settings, rng),
+        region=settings.primary_region,
+        own_routes=ROUTES,
+        log=log.bind(component="board"),
+        on_event=None if alerts is None else alerts.heard,
+    )
+    redis_log = log.bind(component="redis")
+    history = History(make_link(settings, redis_log, rng), settings.history, redis_log)
+    tmux = Tmux(settings.tmux_session)
+
+    def tell_sessions(sessions: int) -> None:
+        board.tmux_sessions = sessions
+
+    closing = trio.Event()
+    parts = Parts(
+        settings=settings,
+        board=board,
+        history=history,
+        tmux=tmux,
+        windows=platform_windows(settings.targets, environ),
+        guard=Guard(settings.token, wall=time.time, clock=trio.current_time),
+        pages=load_pages(),
+        closing=closing,
+    )
+    server = Server(make_app(parts, log.bind(component="http")), log.bind(component="http"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_keep, "board", board.run, log)
+        nursery.start_soon(_keep, "history", partial(history.run, board), log)
+        nursery.start_soon(_keep, "tmux", partial(tmux.run, tell_sessions), log)
+        if alerts is not None:
+            nursery.start_soon(_keep, "alerts", alerts.run, log)
+        log.info("listening", addresses=bound_to(listeners))
+        await server.run(listeners, stop, closing)
+        nursery.cancel_scope.cancel()
+    log.info("stopped", code=OK)
+    return OK
+
+
+async def _keep(name: str, run: Callable[[], Awaitable[None]], log: Logger) -> None:
+    """The barrier of one task: a bug in the history must not end the page."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("task failed", task=name)
+        await trio.sleep(RESTART_DELAY)

@@ -1,0 +1,166 @@
+"""The HTTP server: Hypercorn's protocols on connections of our own.
+
+`Server.run` owns a task per connection and ends with them. Hypercorn speaks HTTP and WebSocket, but its worker runs all
+connections in one nursery without a barrier, and shields its writes: one client that meets a bug would end them all,
+and one that takes nothing could hold up even the end. Here each connection has its barrier, each write its deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+from common.web.listener import accept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypercorn.typing import ASGIFramework
+    from starlette.types import ASGIApp
+
+    from common.logs import Logger
+    from common.web.server import Client
+
+WRITE_TIMEOUT: Final = 5.0
+"""Seconds that a write may make no progress."""
+
+IDLE_TIMEOUT: Final = 30.0
+"""Seconds that a connection may be without a request, and that a request's head may take."""
+
+PING_INTERVAL: Final = 20.0
+"""Seconds between the pings of a WebSocket, so that a dead one is noticed."""
+
+GRACE: Final = 2.0
+"""Seconds that the end waits for answers in flight and goodbyes."""
+
+MOST_CONNECTIONS: Final = 512
+LARGEST_HEAD: Final = 16 << 10
+LARGEST_MESSAGE: Final = 64 << 10
+_ENDLESS: Final = 1 << 62
+
+
+class Server:
+    """Serves an ASGI application on sockets that are bound already."""
+
+    def __init__(self, app: ASGIApp, log: Logger) -> None:
+        self._app = ASGIWrapper(cast("ASGIFramework", app))
+        self._config = _config(log)
+        self._log = log
+        self._context = WorkerContext(None)
+        self._open = 0
+
+    async def run(self, listeners: Sequence[socket.socket], stop: trio.Event, closing: trio.Event) -> None:
+        """Serve until `stop` is set; then set `closing` for the application, and give what runs `GRACE` seconds."""
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(accept, listener, self._serve, connections, self._log)
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            closing.set()
+            # Ends the connections that wait for a request, and the others after their answer.
+            await self._context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + GRACE
+
+    async def _serve(self, client: Client) -> None:
+        if self._open >= MOST_CONNECTIONS:
+            self._log.warning("connection refused", reason="too many", connections=self._open)
+            await trio.aclose_forcefully(client.stream)
+            return
+        self._open += 1
+        stream = BoundedStream(client.stream, cast("socket.socket", client.sock))
+        try:
+            # It takes any stream that has a `socket`; its annotation names the ones that Hypercorn makes.
+            typed = cast("trio.SSLStream[trio.SocketStream]", stream)
+            await TCPServer(self._app, self._config, self._context, ConnectionState({}), typed).run()
+        except Exception as error:  # noqa: BLE001 - the barrier of one connection
+            if not is_clients_end(error):
+                self._log.exception("connection failed", remote=str(client.address))
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+
+def is_clients_end(error: Exception) -> bool:
+    """Whether this is how Hypercorn fails when a client breaks off or speaks nonsense at the wrong moment."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(h11.ProtocolError)[1] is None
+    return isinstance(error, h11.ProtocolError)
+
+
+class BoundedStream(trio.abc.HalfCloseableStream):
+    """A socket's stream whose writes are ended, with the connection, when they make no progress for long."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, sock: socket.socket) -> None:
+        self._stream = stream
+        self.socket = sock
+        """Where Hypercorn asks for the addresses."""
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A peer that has vanished acknowledges nothing: without this the kernel tries for a quarter of an hour.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_TIMEOUT * 1000))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`. The deadline is for the whole of `data`: answers are small."""
+        with trio.move_on_after(WRITE_TIMEOUT) as deadline:
+            await self._stream.send_all(data)
+        if deadline.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("the client takes nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """See `trio.abc.HalfCloseableStream`."""
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See `trio.abc.ReceiveStream`."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        await self._stream.aclose()
+
+
+def _config(log: Logger) -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = _logger(log)
+    config.include_server_header = False
+    config.keep_alive_timeout = IDLE_TIMEOUT
+    config.keep_alive_max_requests = _ENDLESS
+    config.h11_max_incomplete_size = LARGEST_HEAD
+    config.websocket_max_message_size = LARGEST_MESSAGE
+    config.websocket_ping_interval = PING_INTERVAL
+    return config
+
+
+def _logger(log: Logger) -> logging.Logger:
+    """What Hypercorn has to say goes where everything goes."""
+    logger = logging.getLogger("opsd.http")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.handlers = [_Forward(log)]
+    return logger
+
+
+class _Forward(logging.Handler):
+    def __init__(self, log: Logger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        level = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        level("http server", detail=record.getMessage()[:300], exc_info=record.exc_info)

@@ -1,0 +1,225 @@
+"""What opsd can be told, each variable in one line (SPEC 7), and the rules between them."""
+
+# ruff: noqa: RUF009 - each call makes an attribute's description for attrs; no instance shares a mutable default
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+
+import attrs
+
+from common.config import ConfigError, Configuration, fields
+from common.config.settings import LISTEN_ADDR_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
+from common.config.values import format_duration, split_list
+from common.config.variables import Environment, Variable, bad_value, quoted, variable
+from common.secret import SecretError
+from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from common.config import ListenAddress
+    from common.redis.url import RedisURL
+    from common.secret import Secret
+
+T = TypeVar("T")
+S = TypeVar("S", bound="OpsSettings")
+
+DEFAULT_TARGETS: Final = "statusd=http://127.0.0.1:9102,preflightd=http://127.0.0.1:9101"
+DEFAULT_REGION: Final = "us-east-1"
+LONGEST_TIMEOUT: Final = 5.0
+"""Seconds that any source may take to answer, whatever is configured."""
+LONGEST_HISTORY: Final = 31 * 86400.0
+"""Seconds: a month of samples is half a million entries of the Redis stream."""
+
+_SESSION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REGION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@attrs.frozen(kw_only=True)
+class _Parsed(Variable[T]):
+    """One variable, one parser; a bad value warns and gives way to the default."""
+
+    parse: Callable[[str], T]
+    empty: Callable[[], T]
+
+    def default_value(self) -> T:
+        return self.parse(self.default) if self.default else self.empty()
+
+    def read(self, environment: Environment, attribute: str) -> T:
+        for name in self.names(environment.name(attribute)):
+            text = environment.get(name)
+            if text is not None:
+                try:
+                    return self.parse(text)
+                except ValueError as reason:
+                    environment.warn(bad_value(name, text, reason, f"the default, {self.default or 'none'}"))
+                    break
+        return self.default_value()
+
+    def show(self, value: T) -> str:
+        return "" if value is None else str(value)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """The variables that are looked at, the first that is set wins."""
+        return (name,)
+
+
+class _Region(_Parsed[str]):
+    def names(self, name: str) -> tuple[str, ...]:
+        return (name, "TES_PRIMARY_REGION", "PRIMARY_REGION")
+
+
+class _Targets(Variable[tuple[Target, ...]]):
+    def default_value(self) -> tuple[Target, ...]:
+        return tuple(map(parse_target, split_list(self.default)))
+
+    def read(self, environment: Environment, attribute: str) -> tuple[Target, ...]:
+        name = environment.name(attribute)
+        text = environment.get(name)
+        if text is None:
+            return self.default_value()
+        targets: dict[str, Target] = {}
+        for item in [] if text.lower() == "none" else split_list(text):
+            try:
+                target = parse_target(item)
+            except ValueError as reason:
+                environment.warn(f"{name}: {quoted(item)} is {reason}; this target is left out")
+                continue
+            if target.name in targets:
+                environment.warn(f"{name}: {target.name} is there twice; the first is used")
+            targets.setdefault(target.name, target)
+        return tuple(targets.values())
+
+    def show(self, value: tuple[Target, ...]) -> str:
+        return ",".join(map(str, value)) or "none"
+
+
+def _session(text: str) -> str:
+    if not _SESSION.fullmatch(text):
+        raise ValueError("not a session's name of letters, digits, _ and -, at most 64")
+    return text
+
+
+def _region(text: str) -> str:
+    if not _REGION.fullmatch(text):
+        raise ValueError("not a region's name of letters, digits, _ . and -, at most 64")
+    return text
+
+
+def _websocket_url(text: str) -> str | None:
+    return parse_url(text, ("ws", "wss"))
+
+
+def _outside(text: str) -> Endpoint | None:
+    return parse_endpoint(text)
+
+
+def _optional(doc: str, parse: Callable[[str], T | None]) -> T | None:
+    return variable(_Parsed[T | None](default="", doc=doc, parse=parse, empty=lambda: None))
+
+
+@attrs.frozen(kw_only=True)
+class OpsSettings(Configuration):
+    """The variables with the prefix `OPS_`. Durations are seconds."""
+
+    prefix: ClassVar[str] = "OPS_"
+
+    listen_addr: ListenAddress = fields.listen_address(
+        "127.0.0.1:9003", f"{LISTEN_ADDR_DOC}; beyond loopback it needs TOKEN"
+    )
+    token: Secret | None = fields.secret("the token that every call of the API asks for")
+    redis_url: RedisURL = fields.redis_url("redis://localhost:6379/3", REDIS_URL_DOC)
+    redis_password: Secret | None = fields.secret(
+        "the Redis password, where the URL has none; when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
+        unprefixed=True,
+    )
+    redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
+    redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
+    redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
+    targets: tuple[Target, ...] = variable(
+        _Targets(
+            default=DEFAULT_TARGETS,
+            doc="the daemons' operator's listeners: a list of name=http://host:port or name=unix:/path, or `none`",
+        )
+    )
+    targets_token: Secret | None = fields.secret("the token that the daemons' operator's listeners ask for")
+    workers_url: Endpoint | None = _optional("an outside worker telemetry API that has /workers/status", _outside)
+    workers_timeout: float = fields.duration("5s", "how long any source may take to answer; 5s at most")
+    status_ws_url: str | None = _optional(
+        "where a browser finds statusd, ws://host:port; empty: the page's own host, port 9002", _websocket_url
+    )
+    preflight_ws_url: str | None = _optional(
+        "where a browser finds preflightd, ws://host:port; empty: the page's own host, port 9001", _websocket_url
+    )
+    primary_region: str = variable(
+        _Region(
+            default=DEFAULT_REGION,
+            doc="the region that is shown; when unset TES_PRIMARY_REGION, then PRIMARY_REGION",
+            parse=_region,
+            empty=str,
+        )
+    )
+    tmux_session: str = variable(
+        _Parsed(default="run-status", doc="the tmux session that is started and stopped", parse=_session, empty=str)
+    )
+    history: float = fields.duration("24h", "how long samples are kept in Redis; 744h at most")
+    alert_webhook: Secret | None = fields.secret("the URL that changes of the traffic mode are posted to")
+    metrics_enabled: bool = fields.boolean("false", "serve /api/dev/metrics")
+    log_level: str = fields.level("info", "debug, info, warn or error")
+
+    def adjusted(self, environment: Environment) -> Self:
+        """Refuse a page that anybody can reach without a token; put ranges in order; drop a bad webhook."""
+        if not self.listen_addr.is_loopback and self.token is None:
+            name, token = environment.name("listen_addr"), environment.name("token")
+            address = self.listen_addr
+            raise ConfigError(f"{name}={address} can be reached from other machines: set {token} or {token}_FILE")
+        settings = _with_one_password(self, environment)
+        if self.redis_retry_max < self.redis_retry_base:
+            _warn_of_range(environment, "redis_retry_max", self.redis_retry_max, self.redis_retry_base, "below")
+            settings = attrs.evolve(settings, redis_retry_max=self.redis_retry_base)
+        if self.workers_timeout > LONGEST_TIMEOUT:
+            _warn_of_range(environment, "workers_timeout", self.workers_timeout, LONGEST_TIMEOUT, "above")
+            settings = attrs.evolve(settings, workers_timeout=LONGEST_TIMEOUT)
+        if self.history > LONGEST_HISTORY:
+            _warn_of_range(environment, "history", self.history, LONGEST_HISTORY, "above")
+            settings = attrs.evolve(settings, history=LONGEST_HISTORY)
+        return _with_usable_webhook(settings, environment)
+
+
+def parse_webhook(text: str) -> str:
+    """An `http` or `https` URL as it is; a query may be part of it, and what it says may be a secret."""
+    parse_url(text.partition("?")[0], ("http", "https"))
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("not a URL: it has characters that must be percent-encoded")
+    return text
+
+
+def _with_one_password(settings: S, environment: Environment) -> S:
+    secret = settings.redis_password
+    if secret is None or settings.redis_url.password is None:
+        return settings
+    # One that is meant for every service of the host need not concern this one.
+    if secret.variable.startswith(environment.prefix):
+        environment.warn(f"{secret.variable} is not used: the Redis URL has a password")
+    return attrs.evolve(settings, redis_password=None)
+
+
+def _with_usable_webhook(settings: S, environment: Environment) -> S:
+    if settings.alert_webhook is None:
+        return settings
+    try:
+        parse_webhook(settings.alert_webhook.read())
+    except SecretError as error:
+        raise ConfigError(str(error)) from None
+    except ValueError as reason:
+        environment.warn(f"{settings.alert_webhook.variable} is {reason}; no alerts are posted")
+        return attrs.evolve(settings, alert_webhook=None)
+    return settings
+
+
+def _warn_of_range(environment: Environment, attribute: str, value: float, used: float, which: str) -> None:
+    name = environment.name(attribute)
+    environment.warn(f"{name}={format_duration(value)} is {which} {format_duration(used)}, which is used")

@@ -1,0 +1,11 @@
+"""Where the figures come from: each source on its own, none able to delay or break another.
+
+target    what OPS_TARGETS says: names and places (pure)
+workers   the JSON of `/workers/status` -> a validated value (pure)
+events    server-sent events: bytes -> events (pure)
+fetch     bounded requests: deadlines, sizes, no redirects, no proxies
+source    what every source has: a name, its newest reading, its snapshots
+polled    a source that is asked once a second: the telemetry API of OPS_WORKERS_URL
+daemon    one daemon: its events as they come, its status once a second
+roster    all sources that the settings name
+"""

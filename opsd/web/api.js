@@ -1,0 +1,66 @@
+// Requests to the server. Every one has a deadline, and a failure is an ApiError whose message can be shown as it is.
+
+const TIMEOUT = 6000;
+const LONGEST_REASON = 300;
+
+export class ApiError extends Error {
+  /** `status` is 0 when there was no answer. */
+  constructor(status, message) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+  }
+}
+
+/** Called at each 401, but for the login's own. */
+export const unauthorized = new EventTarget();
+
+export async function getJson(path) {
+  const response = await ask(path, {});
+  try {
+    return await response.json();
+  } catch {
+    throw new ApiError(response.status, "the server's answer was cut short");
+  }
+}
+
+/** `body`, if any, is sent as JSON; `timeout` is in milliseconds. Returns the answer's JSON, null if there is none. */
+export async function postJson(path, body, timeout = TIMEOUT) {
+  const headers = { "X-Ops-Request": "1" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await ask(path, {
+    method: "POST",
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    timeout,
+  });
+  return response.status === 204 ? null : response.json().catch(() => null);
+}
+
+async function ask(path, { timeout = TIMEOUT, ...options }) {
+  let response;
+  try {
+    response = await fetch(path, {
+      credentials: "same-origin",
+      cache: "no-store",
+      signal: AbortSignal.timeout(timeout),
+      ...options,
+    });
+  } catch (error) {
+    const late = error.name === "TimeoutError";
+    throw new ApiError(0, late ? `no answer within ${timeout / 1000} s` : "the server can't be reached");
+  }
+  if (response.ok) return response;
+  if (response.status === 401 && path !== "/api/login") unauthorized.dispatchEvent(new Event("unauthorized"));
+  throw new ApiError(response.status, await reason(response));
+}
+
+async function reason(response) {
+  try {
+    const { error } = await response.json();
+    if (typeof error === "string" && error) return error.slice(0, LONGEST_REASON);
+  } catch {
+    // Not every proxy answers in JSON: the number has to do.
+  }
+  return `the server answered ${response.status}`;
+}

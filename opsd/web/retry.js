@@ -1,0 +1,76 @@
+// Waiting between attempts, and doing something again and again.
+
+const FACTOR = 2;
+
+/** Delays in milliseconds after failed attempts: doubling up to `most`, each spread over its upper half. */
+export class Backoff {
+  #failures = 0;
+
+  constructor(base = 1000, most = 15_000) {
+    this.base = base;
+    this.most = most;
+  }
+
+  next() {
+    // The exponent is bounded: after days of failures it would overflow.
+    const delay = Math.min(this.most, this.base * FACTOR ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    return delay / 2 + (Math.random() * delay) / 2;
+  }
+
+  reset() {
+    this.#failures = 0;
+  }
+}
+
+/** Runs `task` now and then `interval` ms after each end, while started and the page can be seen. */
+export class Poller {
+  #timer = 0;
+  #started = false;
+  #running = false;
+  #again = false;
+
+  constructor(task, interval) {
+    this.task = task;
+    this.interval = interval;
+    this.seen = () => {
+      if (!document.hidden) this.now();
+    };
+  }
+
+  start() {
+    if (this.#started) return;
+    this.#started = true;
+    document.addEventListener("visibilitychange", this.seen);
+    this.now();
+  }
+
+  stop() {
+    this.#started = false;
+    this.#again = false;
+    clearTimeout(this.#timer);
+    document.removeEventListener("visibilitychange", this.seen);
+  }
+
+  /** Run at once; if it runs at this moment, once more after it. */
+  async now() {
+    clearTimeout(this.#timer);
+    if (!this.#started) return;
+    if (this.#running) {
+      this.#again = true;
+      return;
+    }
+    this.#running = true;
+    try {
+      await this.task();
+    } finally {
+      this.#running = false;
+    }
+    if (this.#again) {
+      this.#again = false;
+      this.now();
+    } else if (this.#started && !document.hidden) {
+      this.#timer = setTimeout(() => this.now(), this.interval);
+    }
+  }
+}

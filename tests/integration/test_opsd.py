@@ -1,0 +1,386 @@
+"""opsd as a process: what it serves with its sources up, down or hanging, over real sockets, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jsonschema
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, open_websocket_url
+
+from opsd.schema import SCHEMA
+from opsd.serve import GRACE, WRITE_TIMEOUT
+from tests.support.daemon import DaemonProcess, open_daemon
+from tests.support.opsd_telemetry import encoded, event, telemetry, worker
+from tests.support.raw import HOST, open_stream, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from common.embedded import EmbeddedRedis
+
+pytestmark = pytest.mark.integration
+
+NOWHERE = "redis://127.0.0.1:1/3"
+CHANGE = {"X-Ops-Request": "1"}
+SETTINGS = b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+LIVE = (
+    b"GET /api/dev/status/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+DOWN = ("source unavailable", "redis unavailable, retrying")
+
+
+class Source:
+    """A daemon's admin listener whose status the test sets."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self._changed = trio.Event()
+
+    def push(self, connections: int) -> None:
+        """Tell everybody who listens to the events."""
+        self.connections = connections
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _document(self) -> dict[str, object]:
+        return telemetry({"1": worker(connections=self.connections)})
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        head = b""
+        try:
+            while chunk := await stream.receive_some():
+                head += chunk
+                while b"\r\n\r\n" in head:
+                    request, _, head = head.partition(b"\r\n\r\n")
+                    await self._answer(stream, request)
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _answer(self, stream: trio.SocketStream, request: bytes) -> None:
+        if request.startswith(b"GET /workers/status"):
+            body = encoded(self._document())
+            await stream.send_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+        elif request.startswith(b"GET /events"):
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+            while True:
+                changed = self._changed
+                await stream.send_all(event(self._document()))
+                await changed.wait()
+        else:
+            await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+
+@asynccontextmanager
+async def open_source() -> AsyncIterator[Source]:
+    """A source that ends with the block."""
+    source = Source()
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host=HOST)
+        source.port = listener.socket.getsockname()[1]
+        nursery.start_soon(trio.serve_listeners, source.serve, [listener])
+        yield source
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_opsd(
+    redis: EmbeddedRedis | str = NOWHERE, *, expect: tuple[str, ...] = DOWN, **settings: str
+) -> AsyncIterator[DaemonProcess]:
+    """An opsd that has asked its sources once."""
+    variables = {"targets": "none", "redis_retry_base": "50ms", **settings}
+    async with open_daemon(redis, variables, module="opsd", expect=expect, healthy=False) as opsd:
+
+        async def is_ready() -> bool:
+            return (await get(opsd, "/health")).status_code == 200
+
+        await wait_until(is_ready, "opsd is ready")
+        yield opsd
+
+
+def url(opsd: DaemonProcess, path: str = "", scheme: str = "http") -> str:
+    return f"{scheme}://{HOST}:{opsd.port}{path}"
+
+
+async def get(opsd: DaemonProcess, path: str, method: str = "GET", **options: Any) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        return await client.request(method, url(opsd, path), **options)
+
+
+@asynccontextmanager
+async def live(opsd: DaemonProcess, **headers: str) -> AsyncIterator[WebSocketConnection]:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    address = url(opsd, "/api/dev/status/live", "ws")
+    with trio.fail_after(30):
+        async with open_websocket_url(address, extra_headers=raw, disconnect_timeout=2) as websocket:
+            yield websocket
+
+
+async def test_with_everything_down_the_status_and_the_page_are_served() -> None:
+    async with open_opsd(targets="statusd=http://127.0.0.1:1,preflightd=unix:/nonexistent") as opsd:
+        answer = await get(opsd, "/api/dev/status")
+        assert answer.status_code == 200
+        jsonschema.validate(answer.json(), SCHEMA)
+        assert answer.json()["meta"]["telemetryStatus"] == "offline"
+        assert answer.json()["meta"]["unavailable"] == ["statusd", "preflightd"]
+        assert (await get(opsd, "/")).status_code == 200
+        assert (await get(opsd, "/web/app.js")).headers["content-type"].startswith("text/javascript")
+        assert (await get(opsd, "/api/dev/status/history")).status_code == 503
+        assert (await get(opsd, "/api/dev/workers")).json()["workers"] == []
+
+
+async def test_history_comes_from_redis(redis_server: EmbeddedRedis) -> None:
+    async with open_opsd(redis_server, expect=()) as opsd:
+
+        async def is_online() -> bool:
+            return (await get(opsd, "/api/dev/status/history?minutes=5")).status_code == 200
+
+        await wait_until(is_online, "history is there")
+
+
+async def test_a_push_of_a_daemon_is_at_the_live_client_within_100_ms() -> None:
+    async with (
+        open_source() as source,
+        open_opsd(targets=f"statusd=http://{HOST}:{source.port}") as opsd,
+        live(opsd) as websocket,
+    ):
+        seconds: list[float] = []
+        for connections in range(1, 8):
+            await trio.sleep(0.1)
+            start = trio.current_time()
+            source.push(connections)
+            while (await newest(websocket))["vector"]["sessions"]["websocketConnections"] != connections:
+                pass
+            seconds.append(trio.current_time() - start)
+        sys.stdout.write(f"push to live client, ms: {[round(value * 1000, 1) for value in seconds]}\n")
+        assert statistics.median(seconds) <= 0.1
+
+
+async def read_to_end(websocket: WebSocketConnection) -> None:
+    """Raises ConnectionClosed."""
+    while True:
+        await newest(websocket)
+
+
+async def newest(websocket: WebSocketConnection) -> dict[str, Any]:
+    with trio.fail_after(10):
+        document: dict[str, Any] = json.loads(await websocket.get_message())
+    jsonschema.validate(document, SCHEMA)
+    return document
+
+
+async def test_who_has_the_token_or_its_cookie_gets_in() -> None:
+    async with open_opsd(token="sesame", expect=(*DOWN, "configuration")) as opsd:
+        assert (await get(opsd, "/api/dev/status")).status_code == 401
+        assert (await get(opsd, "/api/dev/status", headers={"X-TES-Dev-Token": "sesame"})).status_code == 200
+        login = await get(opsd, "/api/login", "POST", json={"token": "sesame"})
+        cookie = login.headers["set-cookie"].partition(";")[0]
+        assert (await get(opsd, "/api/dev/status", headers={"Cookie": cookie})).status_code == 200
+        async with live(opsd, Cookie=cookie, Origin=url(opsd)) as websocket:
+            await newest(websocket)
+        async with live(opsd, Authorization="Bearer sesame") as websocket:
+            await newest(websocket)
+        for headers in ({}, {"Cookie": cookie, "Origin": "http://evil.example"}):
+            with pytest.raises(HandshakeError):
+                async with live(opsd, **headers):
+                    pass
+
+
+async def test_at_the_end_live_clients_are_told_and_it_exits_with_0() -> None:
+    async with open_opsd() as opsd, live(opsd) as websocket:
+        await newest(websocket)
+        opsd.signal()
+        with pytest.raises(ConnectionClosed) as closed:
+            await read_to_end(websocket)
+        reason = closed.value.reason
+        assert reason is not None
+        assert reason.code == 1001
+        assert await opsd.wait_exit(within=GRACE + 5) == 0
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_up_the_end() -> None:
+    async with open_opsd() as opsd:
+        stream = await open_stream(opsd.port, receive_buffer=4096)
+        async with stream:
+            request = f"GET /web/vendor/uplot/uPlot.esm.js HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+            await stream.send_all(request * 50)
+            await wait_until(lambda: opsd.clients() == 1, "it is connected")
+            assert (await get(opsd, "/api/dev/status")).status_code == 200
+            opsd.signal()
+            assert await opsd.wait_exit(within=WRITE_TIMEOUT + GRACE + 5) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff\x00garbage\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /api/dev/status HTTP/1.0\r\n\r\n",
+        b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 100,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" + SETTINGS,
+        b"GET /api/dev/status/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        LIVE + b"\xff\xff\xff\xff\xff",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40000,
+    ],
+)
+async def test_what_one_client_sends_ends_nobody_else(data: bytes) -> None:
+    async with open_opsd(expect=(*DOWN, "http server")) as opsd, live(opsd) as websocket:
+        for leaves_at_once in (True, False):
+            async with await open_stream(opsd.port) as stream:
+                await stream.send_all(data)
+                if not leaves_at_once:
+                    with trio.move_on_after(0.3):
+                        while await stream.receive_some():
+                            pass
+        await newest(websocket)
+        assert (await get(opsd, "/api/dev/status")).status_code == 200
+
+
+async def test_it_is_as_fast_as_promised() -> None:
+    async with open_source() as source, open_opsd(targets=f"statusd=http://{HOST}:{source.port}") as opsd:
+        medians: list[float] = []
+        tails: list[float] = []
+        for fresh in (False, True):
+            rounds = [await measure(opsd, 200, fresh=fresh) for _ in range(3)]
+            medians.append(statistics.median(values[len(values) // 2] for values in rounds))
+            tails.append(statistics.median(values[int(len(values) * 0.99)] for values in rounds))
+            sys.stdout.write(f"fresh={fresh}: p50 {medians[-1] * 1000:.2f} ms, p99 {tails[-1] * 1000:.2f} ms\n")
+        assert max(medians) <= 0.005
+        assert max(tails) <= 0.015
+
+
+async def measure(opsd: DaemonProcess, count: int, *, fresh: bool) -> list[float]:
+    """The sorted times of that many answers at 50 a second, each on a connection of its own if `fresh`."""
+    request = f"GET /api/dev/status HTTP/1.1\r\nHost: {HOST}:{opsd.port}\r\n\r\n".encode()
+    seconds: list[float] = []
+    stream = await open_stream(opsd.port)
+    begun = trio.current_time()
+    for number in range(count):
+        await trio.sleep_until(begun + number / 50)
+        start = trio.current_time()
+        if fresh and number:
+            await stream.aclose()
+            start = trio.current_time()
+            stream = await open_stream(opsd.port)
+        await stream.send_all(request)
+        answer = b""
+        while b'"meta"' not in answer or not answer.endswith(b"}}"):
+            answer += await stream.receive_some()
+        seconds.append(trio.current_time() - start)
+        assert answer.startswith(b"HTTP/1.1 200")
+    await stream.aclose()
+    return sorted(seconds)
+
+
+@pytest.fixture
+def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a tmux server of the test's own has its socket; the server ends with the test."""
+    program = shutil.which("tmux")
+    if program is None:
+        pytest.skip("there is no tmux on this machine")
+    with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
+        monkeypatch.setenv("TMUX_TMPDIR", directory)
+        monkeypatch.delenv("TMUX", raising=False)
+        yield Path(directory)
+        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=10)
+
+
+async def test_tmux_runs_the_platform(
+    tmux_directory: Path, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("statusd", "preflightd")
+    targets = ",".join(f"{name}=unix:{tmux_directory}/{name}.sock" for name in names)
+    settings = {"targets": targets, "tmux_session": "platform", "targets_token": "hunter2"}
+    # What opsd is started with is what the daemons get; the harness strips their variables from the test's own.
+    command = [
+        *(
+            shutil.which("env") or "env",
+            f"STATUS_REDIS_URL={redis_server.url(2)}",
+            f"PREFLIGHT_REDIS_URL={redis_server.url(0)}",
+        ),
+        *(f"STATUS_LISTEN_ADDR={HOST}:0", f"PREFLIGHT_LISTEN_ADDR={HOST}:0", "STATUS_NOTE=a 'b' $HOME"),
+        *(sys.executable, "-m", "opsd"),
+    ]
+    async with open_daemon(redis_server, settings, module="opsd", expect=DOWN, healthy=False, command=command) as opsd:
+        before = (await get(opsd, "/api/dev/tmux/status")).json()
+        assert (before["available"], before["sessions"], before["session"]) == (True, [], None)
+        assert (await get(opsd, "/api/dev/tmux/stop", "POST", headers=CHANGE)).status_code == 409
+        assert (await get(opsd, "/api/dev/tmux/start", "POST")).status_code == 403
+
+        started = await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)
+        assert started.status_code == 200, started.text
+        assert [pane["window"] for pane in started.json()["panes"]] == list(names)
+        assert (await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)).status_code == 409
+
+        panes: list[dict[str, Any]] = []
+
+        async def are_listening() -> bool:
+            panes[:] = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            return len(panes) == 2 and all('"ready"' in "".join(pane["lines"]) for pane in panes)
+
+        await wait_until(are_listening, "both daemons are ready")
+        for pane in panes:
+            environ = environ_of(pane["pid"])
+            assert not any(line.startswith(b"OPS_") for line in environ)
+            assert b"STATUS_NOTE=a 'b' $HOME" in environ
+            own = f"{pane['window'].removesuffix('d').upper()}_ADMIN_LISTEN_ADDR=unix:"
+            assert any(line.startswith(own.encode()) for line in environ)
+
+        async def is_counted() -> bool:
+            return bool((await get(opsd, "/api/dev/status")).json()["vector"]["sessions"]["tmux"] == 1)
+
+        await wait_until(is_counted, "the session is counted")
+        stopped = await get(opsd, "/api/dev/tmux/stop", "POST", headers=CHANGE)
+        assert stopped.status_code == 200
+        assert stopped.json()["session"] is None
+        await wait_until(lambda: all(has_ended(int(pane["pid"])) for pane in panes), "both have ended")
+
+
+def environ_of(pid: int) -> list[bytes]:
+    """The variables that a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or waits only for its parent to take note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].lstrip().startswith("Z")
+    except FileNotFoundError:
+        return True
+
+
+def without_tmux() -> str:
+    """PATH without the folders that have tmux."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if not (Path(folder) / "tmux").exists())
+
+
+async def test_without_tmux_its_panel_says_so() -> None:
+    command = [shutil.which("env") or "env", f"PATH={without_tmux()}", sys.executable, "-m", "opsd"]
+    settings = {"targets": "statusd=http://127.0.0.1:1"}
+    async with open_daemon(NOWHERE, settings, module="opsd", expect=DOWN, healthy=False, command=command) as opsd:
+        status = (await get(opsd, "/api/dev/tmux/status")).json()
+        assert not status["available"]
+        assert "not installed" in status["reason"]
+        assert (await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)).status_code == 503

@@ -1,0 +1,86 @@
+"""A board with sources that a test sets by hand, and one that stands on scripted daemons."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+
+from opsd.board import Board
+from opsd.sources.daemon import DaemonSource
+from opsd.sources.source import Reading, SnapshotError
+from opsd.sources.target import Endpoint, Target
+from opsd.sources.workers import parse_status
+from tests.support.logbook import Logbook
+from tests.support.opsd_telemetry import encoded, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    import httpx
+
+    from opsd.board import Event
+    from opsd.sources.source import Source
+
+
+class HandSource:
+    """A source whose readings are the test's."""
+
+    def __init__(self, name: str, *, outside: bool = False) -> None:
+        self.name = name
+        self.outside = outside
+        self.asked = False
+        self.reading = Reading()
+        self._changed: Callable[[], None] = lambda: None
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """See `Source`."""
+        self._changed = changed
+        await trio.sleep_forever()
+
+    async def snapshot(self, worker: str) -> bytes:
+        """See `Source`; there is one worker, `1`."""
+        if worker != "1":
+            raise SnapshotError(404, "no such worker")
+        return f"{self.name}/{worker}".encode()
+
+    def shows(self, document: object = None) -> None:
+        """It answers."""
+        body = encoded(telemetry() if document is None else document)
+        self._set(Reading(parse_status(body, outside=self.outside), answers=True, problem=""))
+
+    def fails(self, *, answers: bool = False) -> None:
+        """It does not, or with an error."""
+        self._set(Reading(answers=answers, problem="gone"))
+
+    def _set(self, reading: Reading) -> None:
+        self.asked = True
+        self.reading = reading
+        self._changed()
+
+
+@asynccontextmanager
+async def open_board(
+    sources: Sequence[Source], *, own_routes: int = 10, on_event: Callable[[Event], None] | None = None
+) -> AsyncIterator[tuple[Board, Logbook]]:
+    """A board that runs as long as the block."""
+    logbook = Logbook()
+    board = Board(sources, region="us-east-1", own_routes=own_routes, log=logbook.log, on_event=on_event)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(board.run)
+        await trio.testing.wait_all_tasks_blocked()
+        yield board, logbook
+        nursery.cancel_scope.cancel()
+
+
+def daemons(servers: Mapping[str, httpx.AsyncBaseTransport]) -> list[DaemonSource]:
+    """Sources for scripted servers, by name."""
+    return [
+        DaemonSource(
+            Target(name, Endpoint("http://127.0.0.1:9102")), token=None, seconds=5.0, rng=Random(0), transport=server
+        )
+        for name, server in servers.items()
+    ]

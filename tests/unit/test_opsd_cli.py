@@ -1,0 +1,63 @@
+"""opsd's command line: what it prints, and the exit codes of a configuration that can't be used."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from common.config import rows
+from opsd.__main__ import run
+from opsd.settings import OpsSettings
+
+
+def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["--help"], {})
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(row.variable in text for row in rows(OpsSettings))
+
+
+def test_an_unknown_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["watch"], {})
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"OPS_LISTEN_ADDR": ":9003"}, "set OPS_TOKEN or OPS_TOKEN_FILE"),
+        ({"OPS_LISTEN_ADDR": "10.0.0.1:9003"}, "set OPS_TOKEN or OPS_TOKEN_FILE"),
+        ({"OPS_TOKEN_FILE": "/nonexistent"}, "can't be read"),
+        ({"OPS_REDIS_URL": "redis://h/x"}, "OPS_REDIS_URL"),
+    ],
+)
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"]])
+def test_a_configuration_that_cannot_be_used_is_one_line_and_exit_2(
+    command: list[str], environ: dict[str, str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, environ) == 2
+    out, err = capfd.readouterr()
+    if command == ["check"]:
+        assert out == ""
+        assert err.startswith("opsd: ")
+        assert (said in err, err.count("\n")) == (True, 1)
+    else:
+        (line,) = map(json.loads, out.splitlines())
+        assert (line["level"], line["msg"], line["component"]) == ("error", "bad configuration", "opsd")
+        assert said in line["error"]
+
+
+def test_a_taken_port_is_one_line_and_exit_2(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert run([], {"OPS_LISTEN_ADDR": address}) == 2
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["level"], line["msg"]) for line in lines] == [("error", "can't listen")]
+    assert lines[0]["address"] == address
