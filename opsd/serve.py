@@ -1,8 +1,10 @@
 """The HTTP server: Hypercorn's protocols on connections of our own.
 
 `Server.run` owns a task per connection and ends with them. Hypercorn speaks HTTP and WebSocket, but its worker runs all
-connections in one nursery without a barrier, and shields its writes: one client that meets a bug would end them all,
-and one that takes nothing could hold up even the end. Here each connection has its barrier, each write its deadline.
+connections in one nursery without a barrier, shields its writes, and lets the idle timer and the pings of a client that
+has left run to their next beat: one client that meets a bug would end them all, one that takes nothing could hold up
+even the end, and a few hundred short visits would take all places. Here each connection has its barrier, each write its
+deadline, and a connection ends with its client.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from hypercorn.typing import ConnectionState
 from common.web.listener import accept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hypercorn.typing import ASGIFramework
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from common.logs import Logger
     from common.web.server import Client
@@ -38,6 +40,12 @@ IDLE_TIMEOUT: Final = 30.0
 
 PING_INTERVAL: Final = 20.0
 """Seconds between the pings of a WebSocket, so that a dead one is noticed."""
+
+LINGER: Final = 0.25
+"""Seconds that a connection lives on when its client has left and no request runs: for a refusal to be written."""
+
+FINISH: Final = 10.0
+"""Seconds that a request may run on when its client has left: tmux may be half way through a change."""
 
 GRACE: Final = 2.0
 """Seconds that the end waits for answers in flight and goodbyes."""
@@ -52,7 +60,7 @@ class Server:
     """Serves an ASGI application on sockets that are bound already."""
 
     def __init__(self, app: ASGIApp, log: Logger) -> None:
-        self._app = ASGIWrapper(cast("ASGIFramework", app))
+        self._app = app
         self._config = _config(log)
         self._log = log
         self._context = WorkerContext(None)
@@ -77,17 +85,61 @@ class Server:
             await trio.aclose_forcefully(client.stream)
             return
         self._open += 1
-        stream = BoundedStream(client.stream, cast("socket.socket", client.sock))
         try:
-            # It takes any stream that has a `socket`; its annotation names the ones that Hypercorn makes.
-            typed = cast("trio.SSLStream[trio.SocketStream]", stream)
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), typed).run()
+            await Connection(self._app, client, self._config, self._context).run()
         except Exception as error:  # noqa: BLE001 - the barrier of one connection
             if not is_clients_end(error):
                 self._log.exception("connection failed", remote=str(client.address))
         finally:
             self._open -= 1
-            await trio.aclose_forcefully(stream)
+
+
+class Connection:
+    """One client's connection: Hypercorn's protocols, the requests that run, and the end of both."""
+
+    def __init__(self, app: ASGIApp, client: Client, config: Config, context: WorkerContext) -> None:
+        self._app = app
+        self._stream = BoundedStream(client.stream, cast("socket.socket", client.sock), self._client_left)
+        # It takes any stream that has a `socket`; its annotation names the ones that Hypercorn makes.
+        typed = cast("trio.SSLStream[trio.SocketStream]", self._stream)
+        wrapped = ASGIWrapper(cast("ASGIFramework", self._call))
+        self._protocols = TCPServer(wrapped, config, context, ConnectionState({}), typed)
+        self._scope = trio.CancelScope()
+        self._running = 0
+        self._left = False
+
+    async def run(self) -> None:
+        """Serve until one side ends it. Raises what Hypercorn does."""
+        try:
+            with self._scope:
+                await self._protocols.run()
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, once for each request."""
+
+        async def send_and_look(message: Message) -> None:
+            await send(message)
+            if message["type"] == "websocket.accept" and not self._stream.upgraded:
+                # A frame came before the answer: Hypercorn has answered 400, and will tell the application nothing more.
+                self._scope.cancel()
+
+        self._running += 1
+        try:
+            await self._app(scope, receive, send_and_look if scope["type"] == "websocket" else send)
+        finally:
+            self._running -= 1
+            self._limit()
+
+    def _client_left(self) -> None:
+        self._left = True
+        self._limit()
+
+    def _limit(self) -> None:
+        if self._left:
+            seconds = FINISH if self._running else LINGER
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
 
 
 def is_clients_end(error: Exception) -> bool:
@@ -98,10 +150,18 @@ def is_clients_end(error: Exception) -> bool:
 
 
 class BoundedStream(trio.abc.HalfCloseableStream):
-    """A socket's stream whose writes are ended, with the connection, when they make no progress for long."""
+    """A socket's stream whose writes are ended, with the connection, when they make no progress for long.
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, sock: socket.socket) -> None:
+    `ended` is called when there is nothing more to be read.
+    """
+
+    def __init__(
+        self, stream: trio.abc.HalfCloseableStream, sock: socket.socket, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._stream = stream
+        self._ended = ended
+        self.upgraded = False
+        """Whether an upgrade has been granted."""
         self.socket = sock
         """Where Hypercorn asks for the addresses."""
         if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -110,6 +170,7 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`. The deadline is for the whole of `data`: answers are small."""
+        self.upgraded = self.upgraded or bytes(data[:12]) == b"HTTP/1.1 101"
         with trio.move_on_after(WRITE_TIMEOUT) as deadline:
             await self._stream.send_all(data)
         if deadline.cancelled_caught:
@@ -126,7 +187,14 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """See `trio.abc.ReceiveStream`."""
-        return await self._stream.receive_some(max_bytes)
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended()
+            raise
+        if not data:
+            self._ended()
+        return data
 
     async def aclose(self) -> None:
         """See `trio.abc.AsyncResource`."""
