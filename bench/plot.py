@@ -32,7 +32,7 @@ _PEER: Final = "#8c959f"
 _LIMIT: Final = "#1a7f37"
 _BAD: Final = "#cf222e"
 _TEXT: Final = "#24292f"
-_PANELS: Final = ("cpu_us", "p99_ms", "core_percent", "client_kb")
+_PANELS: Final = ("cpu_us", "p99_ms", "core_percent", "in_s", "client_kb")
 
 
 @attrs.frozen
