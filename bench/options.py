@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from bench.rows import LIMIT, PEERS, QUICK_PEERS, ROWS, Contestant
+from bench.rows import LIMIT, QUICK_PEERS, ROWS, Contestant
 from bench.schedule import make_schedule
-from bench.targets import FANOUT_TARGETS
+from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,11 @@ QUICK: Final = 55.0
 _QUICK_SECONDS: Final = 5.0
 _QUICK_PING_SECONDS: Final = 8.0
 """Where pings are watched: one interval, and then some."""
-_QUICK_SHAPES: Final = ((2, QUICK_PEERS), (1, QUICK_PEERS), (1, (LIMIT,)), (1, ()))
+_KEPT: Final = (*QUICK_PEERS, *PREFLIGHT_TARGETS)
+"""Who stays in a row that is shortened, if there is time."""
+_QUICK_SHAPES: Final = ((2, _KEPT), (1, _KEPT), (1, (LIMIT,)), (1, ()))
+
+_TARGETS: Final = (*FANOUT_TARGETS, *PREFLIGHT_TARGETS)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +51,14 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     add = parser.add_argument
     add("rows", nargs="*", metavar="ROW", help="what to measure: " + ", ".join(ROWS) + " (all)")
-    add("--against", action="append", metavar="PEER", help=f"again for several: {', '.join(PEERS)} or none (the row's)")
-    add("--subject", choices=FANOUT_TARGETS, help="measure this one instead of the daemon")
+    add(
+        "--against",
+        action="append",
+        metavar="PEER",
+        choices=(*_TARGETS, "none"),
+        help=f"again for several: {', '.join(_TARGETS)} or none (the row's)",
+    )
+    add("--subject", choices=_TARGETS, help="measure this one instead of the daemon")
     add("--repeat", type=int, help="rounds, in each of which every target runs (the row's)")
     add("--seconds", type=float, help="measured in each run (the row's)")
     add("--clients", type=int, help="at the same time (the row's)")
@@ -78,29 +88,36 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if len(set(given.rows)) != len(given.rows):
         parser.error("a row is named twice")
     against = given.against or []
-    if unknown := [name for name in against if name not in (*FANOUT_TARGETS, "none")]:
-        parser.error(f"no peer {', '.join(unknown)}; there are {', '.join(FANOUT_TARGETS)} and none")
-    if len(set(against)) != len(against) or (given.subject or "statusd") in against:
+    rows = [ROWS[name] for name in given.rows or ROWS]
+    if len(set(against)) != len(against) or any(_subject(row, given) in against for row in rows):
         parser.error("a target can't be compared with itself, or twice with another")
     if any(value is not None and value <= 0 for value in (given.repeat, given.seconds, given.clients)):
         parser.error("repeat, seconds and clients must be positive")
-    alone = [name for name in given.rows if not ROWS[name].choices]
-    if alone and (given.subject is not None or set(against) - {"none"}):
-        parser.error(f"{', '.join(alone)}: nobody else can do that")
+    asked = {given.subject, *against} - {None, "none"}
+    for row in rows if given.rows else ():
+        if unable := sorted(asked - set(row.targets)):
+            parser.error(f"{row.name} can't be done by {', '.join(unable)}, but by {', '.join(row.targets)}")
+
+
+def _subject(row: Row, given: argparse.Namespace) -> str:
+    """Who is compared with the others."""
+    return given.subject if given.subject in row.targets else row.subjects[0].target.name
 
 
 def _changed(row: Row, given: argparse.Namespace) -> Row:
-    """As the options say; a row in which nobody else can take part keeps its targets."""
+    """As the options say; a row in which none of those who are asked for can take part keeps its own."""
     row = row.with_scenario(clients=given.clients, seconds=given.seconds)
     if given.clients is not None:
         row = attrs.evolve(row, goals=())  # they are set for the row's own number
     if given.repeat is not None:
         row = attrs.evolve(row, repeat=given.repeat)
-    if given.subject is not None and row.choices:
+    if given.subject in row.targets:
         peers = [name for name in row.peers if name != given.subject]
-        row = attrs.evolve(row, subjects=(Contestant(given.subject, FANOUT_TARGETS[given.subject]),), peers=peers)
-    if given.against is not None and row.choices:
-        row = attrs.evolve(row, peers=[name for name in given.against if name != "none"])
+        row = attrs.evolve(row, subjects=(Contestant(given.subject, row.targets[given.subject]),), peers=peers)
+    against = given.against or []
+    able = [name for name in against if name in row.targets]
+    if able or "none" in against:
+        row = attrs.evolve(row, peers=able)
     return row
 
 

@@ -16,7 +16,7 @@ from bench.scenarios.handshakes import Handshakes
 from bench.scenarios.memory import Memory
 from bench.scenarios.stalled import Stalled
 from bench.scenarios.stream import Stream
-from bench.targets import FANOUT_TARGETS, PREFLIGHTD
+from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.targets import Target
 
 SUBJECT: Final = "statusd"
+PREFLIGHT_SUBJECT: Final = "preflightd"
 LIMIT: Final = "limit"
 PEERS: Final = tuple(name for name in FANOUT_TARGETS if name != SUBJECT)
 QUICK_PEERS: Final = ("node_ws", LIMIT)
@@ -59,6 +60,8 @@ class Row:
     goals: Sequence[Goal] = ()
     subjects: Sequence[Contestant] = (Contestant(SUBJECT, FANOUT_TARGETS[SUBJECT]),)
     """The first is what peers are compared with."""
+    targets: Mapping[str, Target] = FANOUT_TARGETS
+    """Who can be asked for: the peers are some of them."""
     peers: Sequence[str] = PEERS
     repeat: int = 3
     database: int = 2
@@ -66,7 +69,7 @@ class Row:
     @property
     def contestants(self) -> Sequence[Contestant]:
         """Everybody, whether they can run here or not."""
-        return [*self.subjects, *(Contestant(name, FANOUT_TARGETS[name]) for name in self.peers)]
+        return [*self.subjects, *(Contestant(name, self.targets[name]) for name in self.peers)]
 
     def with_scenario(self, *, clients: int | None = None, seconds: float | None = None) -> Row:
         """The same, with what is given in place of the scenario's own."""
@@ -80,11 +83,6 @@ class Row:
     def paced(self) -> bool:
         """Whether it takes as long as it is told to, and not until something has happened."""
         return isinstance(self.scenario, Stream | Stalled)
-
-    @property
-    def choices(self) -> Sequence[str]:
-        """Who can be asked for to compare it with."""
-        return list(FANOUT_TARGETS) if self.subjects[0].target.name in FANOUT_TARGETS else []
 
 
 def _most(figure: str, limit: float, *, target: str = SUBJECT, against: Sequence[str] = ()) -> Goal:
@@ -101,7 +99,7 @@ _ONE_AND_TWO: Final = (
     Contestant(_TWO, FANOUT_TARGETS[SUBJECT], {"WORKERS": "2"}),
 )
 _PATIENT: Final = (Contestant(SUBJECT, FANOUT_TARGETS[SUBJECT], {"WRITE_TIMEOUT": "30s"}),)
-_PREFLIGHTD: Final = (Contestant(PREFLIGHTD.name, PREFLIGHTD),)
+_PREFLIGHTD: Final = (Contestant(PREFLIGHT_SUBJECT, PREFLIGHT_TARGETS[PREFLIGHT_SUBJECT]),)
 
 
 ROWS: Final[Mapping[str, Row]] = {
@@ -209,9 +207,10 @@ ROWS: Final[Mapping[str, Row]] = {
             title="preflight: 200 clients on a run, 10 writes/s",
             scenario=Stream(feed=_CHECKLIST, clients=200, rate=10, seconds=8),
             figures=_TRAFFIC,
-            goals=(_most("cpu_us", 20, target=PREFLIGHTD.name), _most("p99_ms", 5, target=PREFLIGHTD.name)),
+            goals=(_most("cpu_us", 20, target=PREFLIGHT_SUBJECT), _most("p99_ms", 5, target=PREFLIGHT_SUBJECT)),
             subjects=_PREFLIGHTD,
-            peers=(),
+            targets=PREFLIGHT_TARGETS,
+            peers=("websockets_preflight",),
             database=0,
         ),
         Row(
@@ -219,8 +218,9 @@ ROWS: Final[Mapping[str, Row]] = {
             title="preflight: 3,000 clients on a run, 2 writes/s",
             scenario=Stream(feed=_CHECKLIST, clients=3000, rate=2, seconds=8),
             figures=_TRAFFIC,
-            goals=(_most("cpu_us", 14, target=PREFLIGHTD.name), _most("p99_ms", 45, target=PREFLIGHTD.name)),
+            goals=(_most("cpu_us", 14, target=PREFLIGHT_SUBJECT), _most("p99_ms", 45, target=PREFLIGHT_SUBJECT)),
             subjects=_PREFLIGHTD,
+            targets=PREFLIGHT_TARGETS,
             peers=(),
             repeat=2,
             database=0,

@@ -291,4 +291,8 @@ FANOUT_TARGETS: Final[Mapping[str, Target]] = {
 }
 """Those of the rows of statusd: the daemon, then its peers."""
 
-PREFLIGHTD: Final = _daemon("preflightd", "PREFLIGHT_")
+PREFLIGHT_TARGETS: Final[Mapping[str, Target]] = {
+    target.name: target
+    for target in (_daemon("preflightd", "PREFLIGHT_"), _python_peer("websockets_preflight", "websockets"))
+}
+"""Those of the rows of preflightd: the daemon, then its peers."""

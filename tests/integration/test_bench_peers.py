@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import pytest
 import trio
 
-from bench.targets import FANOUT_TARGETS, Running, Target, TargetError, open_target
+from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS, Running, Target, TargetError, open_target
+from preflightd.checklist import evaluate
 from tests.support.raw import connect, open_redis, wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ pytestmark = pytest.mark.integration
 
 CLIENTS: Final = 20
 CHANNEL: Final = "bench;;peer;;_base:wepp"
+RUN: Final = "bench;;peer;;_base"
+DATABASE: Final = 2
+FRAME_HEAD: Final = 4
+"""Bytes before the payload of a frame of 126 to 65,535 bytes."""
 MESSAGES: Final = [f'{number} "routed" \\ to the outlet' for number in range(10)]
 FRAMES: Final = [
     b'{"type":"status","data":"%d \\"routed\\" \\\\ to the outlet"}' % number for number in range(len(MESSAGES))
@@ -34,7 +41,14 @@ PYTHON_LOOP: Final = Target(
     "limit_loop",
     lambda port, redis: [sys.executable, "-m", "bench.peers.limit.loop", "--port", str(port), "--redis", redis],
 )
-PEERS: Final = [*(target for name, target in FANOUT_TARGETS.items() if name != "statusd"), PYTHON_LOOP]
+FANOUT_PEERS: Final = [*(target for name, target in FANOUT_TARGETS.items() if name != "statusd"), PYTHON_LOOP]
+PREFLIGHT_PEERS: Final = [target for name, target in PREFLIGHT_TARGETS.items() if name != "preflightd"]
+PEERS: Final = [*FANOUT_PEERS, *PREFLIGHT_PEERS]
+
+
+def path_of(peer: Target) -> str:
+    """One that it serves."""
+    return f"/{RUN if peer in PREFLIGHT_PEERS else CHANNEL}"
 
 
 async def why_not(peer: Target) -> str | None:
@@ -69,10 +83,11 @@ def exit_status(process: Running) -> int | None:
     return None if ended is None else ended.si_status
 
 
+@pytest.mark.parametrize("peer", FANOUT_PEERS, ids=lambda peer: peer.name, indirect=True)
 async def test_every_client_gets_every_message_once_and_in_order(
     peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    async with open_target(peer, redis_server.url(2)) as running, open_redis(redis_server) as redis:
+    async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
         port = running.address[1]
         clients = [await connect(nursery, port, f"/{CHANNEL}") for _ in range(CLIENTS)]
         other = await connect(nursery, port, "/bench;;peer;;other:wepp")
@@ -92,11 +107,56 @@ async def test_every_client_gets_every_message_once_and_in_order(
     assert trio.current_time() - stopped_at < PROMPTLY
 
 
+@pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
+async def test_every_client_gets_the_frames_of_preflightd_and_only_those_that_tell_something_new(
+    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    stamps = [{b"timestamps:build_channels": b"%d" % number} for number in range(1, 11)]
+    contents: list[dict[bytes, bytes]] = [{}, *stamps]
+    frames = [evaluate(content).frame()[FRAME_HEAD:] for content in contents]
+    async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
+        port = running.address[1]
+        await redis.call("SELECT", DATABASE)
+        clients = [await connect(nursery, port, quote(f"/{RUN}")) for _ in range(CLIENTS)]
+        other = await connect(nursery, port, "/bench;;peer;;other")
+        for number, content in enumerate(stamps, 1):
+            for client in clients:
+                await client.receive(number, within=PROMPTLY)
+            await redis.call("HSET", RUN, "of-no-interest", number)
+            await redis.call("HSET", RUN, *chain.from_iterable(content.items()))
+        for client in clients:
+            await client.receive(len(frames), within=PROMPTLY)
+
+        for client in (*clients, other):
+            await client.send_close(1000)
+            await client.wait_ended(within=PROMPTLY)
+        assert all(client.messages == frames for client in clients)
+        assert other.messages == frames[:1]
+
+        stopped_at = trio.current_time()
+    assert trio.current_time() - stopped_at < PROMPTLY
+
+
+@pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
+async def test_of_many_changes_at_once_the_last_is_told(
+    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    last = evaluate({b"last_modified": b"1000"}).frame()[FRAME_HEAD:]
+    async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
+        client = await connect(nursery, running.address[1], f"/{RUN}")
+        await redis.call("SELECT", DATABASE)
+        for number in range(1, 1001):
+            await redis.send("HSET", RUN, "last_modified", number)
+        await client.wait(lambda client: last in client.messages, within=PROMPTLY)
+        assert client.messages[-1] == last
+        assert len(set(client.messages)) == len(client.messages)
+
+
 async def test_a_lost_redis_ends_the_peer_with_a_failure(
     peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    async with open_target(peer, redis_server.url(2)) as running:
-        client = await connect(nursery, running.address[1], f"/{CHANNEL}")
+    async with open_target(peer, redis_server.url(DATABASE)) as running:
+        client = await connect(nursery, running.address[1], path_of(peer))
         await redis_server.terminate()
         await client.wait_ended(within=PROMPTLY)
         await wait_until(lambda: exit_status(running) is not None, "the peer ends", within=PROMPTLY)
@@ -107,8 +167,8 @@ async def test_all_peers_ping_every_five_seconds(redis_server: EmbeddedRedis, nu
     peers = [peer for peer in PEERS if await why_not(peer) is None]
 
     async def check(peer: Target) -> None:
-        async with open_target(peer, redis_server.url(2)) as running:
-            client = await connect(nursery, running.address[1], f"/{CHANNEL}")
+        async with open_target(peer, redis_server.url(DATABASE)) as running:
+            client = await connect(nursery, running.address[1], path_of(peer))
             connected_at = trio.current_time()
             await client.wait(lambda client: bool(client.pings), within=PING_INTERVAL + PROMPTLY)
             assert client.pings[0] - connected_at == pytest.approx(PING_INTERVAL, abs=2.0), peer.name

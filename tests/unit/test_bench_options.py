@@ -39,7 +39,7 @@ def test_every_row_has_figures_that_exist_and_goals_of_its_own_targets(row: Row)
     assert {goal.figure for goal in row.goals} <= set(row.figures)
     assert {goal.target for goal in row.goals} <= {subject.label for subject in row.subjects}
     assert {peer for goal in row.goals for peer in goal.against} <= labels
-    assert set(row.peers) <= set(PEERS)
+    assert set(row.peers) <= set(row.targets) - {subject.target.name for subject in row.subjects}
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -78,12 +78,30 @@ def test_two_rows_are_not_shortened() -> None:
     assert parse_options(["burst", "memory"]).rows == [ROWS["burst"], ROWS["memory"]]
 
 
-def test_options_for_all_rows_leave_those_alone_that_nobody_else_can_do() -> None:
-    options = parse_options(["--against", "limit", "--subject", "node_ws"])
-    for row in options.rows:
-        labels = [contestant.label for contestant in row.contestants]
-        assert labels == (["preflightd"] if row.name.startswith("preflight") else ["node_ws", "limit"])
+@pytest.mark.parametrize(
+    ("row", "arguments", "labels"),
+    [
+        ("burst", ["--subject", "node_ws", "--against", "limit"], ["node_ws", "limit"]),
+        ("preflight-200", ["--subject", "node_ws", "--against", "limit"], ["preflightd", "websockets_preflight"]),
+        ("burst", ["--against", "websockets_preflight"], ["statusd", "node_ws", "limit"]),
+        ("preflight-3000", ["--against", "websockets_preflight"], ["preflightd", "websockets_preflight"]),
+        ("preflight-200", ["--subject", "websockets_preflight"], ["websockets_preflight"]),
+        ("preflight-200", ["--against", "limit", "--against", "none"], ["preflightd"]),
+        ("preflight-200", ["--against", "none"], ["preflightd"]),
+    ],
+)
+def test_options_for_all_rows_leave_those_alone_of_which_nobody_is_asked_for(
+    row: str, arguments: list[str], labels: list[str]
+) -> None:
+    options = parse_options(arguments)
+    (found,) = (changed for changed in options.rows if changed.name == row)
+    assert [contestant.label for contestant in found.contestants] == labels
     assert not options.whole
+
+
+def test_a_row_of_preflightd_keeps_its_peer_in_a_short_run() -> None:
+    (row,) = parse_options(["preflight-200"]).rows
+    assert [contestant.label for contestant in row.contestants] == ["preflightd", "websockets_preflight"]
 
 
 def test_a_target_can_be_measured_alone() -> None:
@@ -104,6 +122,11 @@ def test_a_target_can_be_measured_alone() -> None:
         ["burst", "--repeat", "0"],
         ["preflight-200", "--against", "limit"],
         ["preflight-200", "--subject", "limit"],
+        ["preflight-200", "--against", "preflightd"],
+        ["preflight-200", "burst", "--against", "websockets_preflight"],
+        ["preflight-200", "--subject", "websockets_preflight", "--against", "websockets_preflight"],
+        ["--subject", "node_ws", "--against", "preflightd"],
+        ["burst", "--subject", "preflightd"],
     ],
 )
 def test_options_that_make_no_sense_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

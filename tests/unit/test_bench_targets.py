@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import targets
-from bench.targets import FANOUT_TARGETS, PREFLIGHTD, Target, find_compiler, missing_module, missing_program
+from bench.targets import (
+    FANOUT_TARGETS,
+    PREFLIGHT_TARGETS,
+    Target,
+    find_compiler,
+    missing_module,
+    missing_program,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +30,9 @@ def machine_with(*programs: str) -> Callable[[str], str | None]:
 
 def test_the_daemon_comes_first_then_the_peers_and_the_limit_last() -> None:
     assert list(FANOUT_TARGETS) == ["statusd", "websockets", "tornado", "node_ws", "trio_websocket", "limit"]
-    assert all(target.name == name for name, target in FANOUT_TARGETS.items())
+    assert list(PREFLIGHT_TARGETS) == ["preflightd", "websockets_preflight"]
+    for targets_of_a_daemon in (FANOUT_TARGETS, PREFLIGHT_TARGETS):
+        assert all(target.name == name for name, target in targets_of_a_daemon.items())
 
 
 @pytest.mark.parametrize(
@@ -77,12 +86,15 @@ def test_the_limit_is_the_compiled_program_where_there_is_a_compiler(monkeypatch
 
 
 def test_every_peer_is_told_its_port_and_redis_in_the_same_way() -> None:
-    for name, target in FANOUT_TARGETS.items():
-        if name != "statusd":
+    for name, target in [*FANOUT_TARGETS.items(), *PREFLIGHT_TARGETS.items()]:
+        if name not in ("statusd", "preflightd"):
             assert target.command(9002, _URL)[-4:] == ["--port", "9002", "--redis", _URL]
 
 
-@pytest.mark.parametrize(("target", "prefix"), [(FANOUT_TARGETS["statusd"], "STATUS_"), (PREFLIGHTD, "PREFLIGHT_")])
+@pytest.mark.parametrize(
+    ("target", "prefix"),
+    [(FANOUT_TARGETS["statusd"], "STATUS_"), (PREFLIGHT_TARGETS["preflightd"], "PREFLIGHT_")],
+)
 def test_a_daemon_gets_its_settings_under_its_own_prefix(target: Target, prefix: str) -> None:
     assert target.settings({"WORKERS": "2"}) == {f"{prefix}WORKERS": "2"}
     assert target.environment(9002, _URL)[f"{prefix}REDIS_URL"] == _URL
