@@ -20,7 +20,7 @@ from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_
 from common.web.frames import Frames, gap_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from common.logs import Logger
     from common.metrics import Counters
@@ -122,6 +122,11 @@ class Hub:
     def active(self) -> int:
         """Topics with at least one client."""
         return len(self._topics) - len(self._deserted)
+
+    @property
+    def topics(self) -> Collection[Topic]:
+        """All topics, as they are at any moment, deserted ones included; to be looked at."""
+        return self._topics.values()
 
     def join(self, channel: bytes, peer: Peer) -> Topic:
         """Let `peer` follow `channel`, subscribing to it if need be. `wait_ready` tells when messages will come."""

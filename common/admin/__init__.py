@@ -2,8 +2,9 @@
 
 status     what one worker, and the daemon as a whole, have to say: values, JSON, sums
 probe      reads one serving process; notices changes
-snapshot   everything about one process at one moment, made in small steps
+snapshot   everything about one process at one moment
 tasks      the tree of Trio's tasks, as values
+pace       how both are made in steps that nobody notices
 source     what the listener wants to know, and how a process that serves by itself answers
 informant  a worker's side: tells its parent
 roster     the parent's side: all workers

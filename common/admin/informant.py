@@ -92,7 +92,7 @@ class Informant(Generic[S]):
                 if self._sampler is None or self._sampler.changed():
                     if self._sampler is None:
                         self._sampler = Sampler(self._probe)
-                    await self._channel.send({"worker": self._probe.status().document()})
+                    await self._channel.send({"worker": self._sampler.status().document()})
                 await trio.sleep(INTERVAL)
         finally:
             self._watching = False

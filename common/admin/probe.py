@@ -50,8 +50,8 @@ class Probe(Generic[S]):
         """Whether the process is on its way out."""
         return self._service.server.draining
 
-    def status(self) -> WorkerStatus:
-        """What it says of itself now."""
+    def status(self, backlog: int | None = None) -> WorkerStatus:
+        """What it says of itself now; `backlog` spares a look at every client."""
         service = self._service
         counters, link = service.counters, service.hub.link
         answers, delivery = counters.answers, counters.delivery
@@ -65,7 +65,7 @@ class Probe(Generic[S]):
             cpu=round(time.process_time(), 3),
             connections=len(service.server.peers),
             topics=service.hub.active,
-            backlog=self.backlog(),
+            backlog=self.backlog() if backlog is None else backlog,
             redis=link.describe().state,
             ready=link.online and not self.draining,
             messages=counters.messages_sent,
@@ -116,6 +116,10 @@ class Sampler(Generic[S]):
         self._mark = probe.mark()
         self._backlog = probe.backlog()
         self._looks = 0
+
+    def status(self) -> WorkerStatus:
+        """What the process says of itself now, with the backlog of the last second."""
+        return self._probe.status(self._backlog)
 
     def changed(self) -> bool:
         """Whether the status differs from the one at the look before. The backlog is looked at once a second."""

@@ -119,6 +119,11 @@ class Roster:
 
     # -- what the listener asks ---------------------------------------------------------------------------------------
 
+    @property
+    def about(self) -> About:
+        """See `Source`."""
+        return self._about
+
     async def status(self) -> DaemonStatus:
         """See `Source`."""
         number = next(self._numbers)

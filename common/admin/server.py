@@ -133,8 +133,7 @@ class AdminServer:
             return refusal(HTTPStatus.NOT_FOUND, "unknown_worker", "there is no such worker")
         except SilentWorkerError:
             return refusal(HTTPStatus.GATEWAY_TIMEOUT, "silent_worker", "the worker did not answer in time")
-        daemon = self._source.newest().about.daemon
-        name = f"{daemon}-{worker_id}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+        name = f"{self._source.about.daemon}-{worker_id}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
         headers = [("Content-Disposition", f'attachment; filename="{name}"'), ("Vary", "Accept-Encoding")]
         if takes_gzip(head):
             return _json(body, ("Content-Encoding", "gzip"), *headers)

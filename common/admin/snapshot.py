@@ -1,12 +1,11 @@
 """Everything about one serving process at one moment: one JSON document, gzipped, for a person who looks for trouble.
 
-It is made while the process serves, so in small steps: every `STEP` entries others get a turn, each piece is rendered
-by itself, and what reads files or compresses does so in a thread. Connections that come or go meanwhile may be missing.
+It is made while the process serves, so in short steps (`Pace`): each piece is rendered by itself, and what reads files
+or compresses does so in a thread. Connections that come or go meanwhile may be missing.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import zlib
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from common.admin import figures
+from common.admin.pace import Pace
 from common.admin.tasks import TaskTree
 from common.config import Settings, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from common.admin.status import WorkerStatus
     from common.daemon import Service
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
 
-STEP: Final = 64
-"""Entries (connections, topics, tasks) until others get a turn."""
+PIECE: Final = 16
+"""Entries (connections, topics) that are rendered in one go: some tenths of a millisecond."""
 
 LEVEL: Final = 6
 """Of compression."""
@@ -42,12 +42,14 @@ _GZIP: Final = zlib.MAX_WBITS | 16
 
 async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
     """The gzipped document. Takes some tenths of a second of a busy process; the caller sets the deadline."""
-    pieces = _Pieces()
+    pace = Pace()
+    pieces = _Pieces(pace)
     pieces.add("time", datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"))
     pieces.add("worker", status.document())
     pieces.add("settings", describe(service.settings))
     pieces.add("link", _link(service.hub.link))
     pieces.add("collector", figures.collector())
+    await pace()
     statistics = trio.lowlevel.current_statistics()
     pieces.add(
         "scheduler",
@@ -59,9 +61,9 @@ async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
     )
     root = trio.lowlevel.current_root_task()
     if root is not None:
-        tree = TaskTree({"common", status.daemon}, _pacer())
+        tree = TaskTree({"common", status.daemon}, pace)
         pieces.add("tasks", await tree.describe(root))
-    await pieces.add_all("topics", list(service.hub._topics.values()), _topic)  # noqa: SLF001 - a look inside
+    await pieces.add_all("topics", list(service.hub.topics), _topic)
     now = trio.current_time()
     await pieces.add_all("connections", list(service.server.peers), lambda peer: _connection(peer, now))
     return await trio.to_thread.run_sync(pieces.finish, abandon_on_cancel=True)
@@ -70,7 +72,8 @@ async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
 class _Pieces:
     """The document's text, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._pieces: list[str] = []
 
     def add(self, name: str, value: object) -> None:
@@ -82,10 +85,10 @@ class _Pieces:
         """One array, in steps."""
         self._begin(name)
         self._pieces.append("[")
-        for start in range(0, len(entries), STEP):
-            texts = [_render(describe(entry)) for entry in entries[start : start + STEP]]
-            self._pieces.append(("," if start else "") + ",".join(texts))
-            await trio.lowlevel.checkpoint()
+        for start in range(0, len(entries), PIECE):
+            rendered = _render([describe(entry) for entry in entries[start : start + PIECE]])
+            self._pieces.append(("," if start else "") + rendered[1:-1])
+            await self._pace()
         self._pieces.append("]")
 
     def finish(self) -> bytes:
@@ -101,18 +104,7 @@ class _Pieces:
         self._pieces.append(f'{"," if self._pieces else "{"}"{name}":')
 
 
-def _render(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _pacer() -> Callable[[], Awaitable[None]]:
-    steps = itertools.count(1)
-
-    async def pace() -> None:
-        if next(steps) % STEP == 0:
-            await trio.lowlevel.checkpoint()
-
-    return pace
+_render: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _link(link: Link) -> dict[str, object]:

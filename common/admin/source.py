@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 import trio
 
 from common.admin.probe import INTERVAL, Probe, Sampler
-from common.admin.status import About, DaemonStatus
+from common.admin.status import About, DaemonStatus, WorkerStatus
 from common.config import Settings
 from common.web.handshake import Page
 
@@ -37,11 +37,15 @@ class Source(Protocol):
     Between `start_watching` and `stop_watching` changes are noticed; they are not nested.
     """
 
+    @property
+    def about(self) -> About:
+        """What never changes."""
+
     async def status(self) -> DaemonStatus:
         """All workers, asked now, a second later at most."""
 
     def newest(self) -> DaemonStatus:
-        """All workers, as far as they are known here at this moment."""
+        """All workers, as far as they are known here at this moment; a backlog may be a second old."""
 
     def start_watching(self) -> None:
         """Begin to notice changes."""
@@ -64,13 +68,18 @@ class Local(Generic[S]):
         self._probe = probe
         self._sampler: Sampler[S] | None = None
 
+    @property
+    def about(self) -> About:
+        """See `Source`."""
+        return self._about
+
     async def status(self) -> DaemonStatus:
         """See `Source`."""
-        return self.newest()
+        return self._status(self._probe.status())
 
     def newest(self) -> DaemonStatus:
         """See `Source`."""
-        return DaemonStatus(about=self._about, draining=self._probe.draining, workers=(self._probe.status(),))
+        return self._status(self._probe.status() if self._sampler is None else self._sampler.status())
 
     def start_watching(self) -> None:
         """See `Source`."""
@@ -94,6 +103,9 @@ class Local(Generic[S]):
         with trio.move_on_after(SNAPSHOT_TIMEOUT):
             return await self._probe.snapshot()
         raise SilentWorkerError
+
+    def _status(self, worker: WorkerStatus) -> DaemonStatus:
+        return DaemonStatus(about=self._about, draining=self._probe.draining, workers=(worker,))
 
 
 def about(daemon: Daemon[S], settings: S) -> About:

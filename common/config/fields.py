@@ -1,7 +1,7 @@
 """The kinds of variable: each function makes one attribute of a settings class (see `variables`).
 
-`duration("5s", "…")` and its like are one variable, one parser. The Redis URL, the secrets and the origins have rules
-of their own about where a value comes from and what a bad one means.
+`duration("5s", "…")` and its like are one variable, one parser; `plain` makes what has no function here. The Redis URL,
+the secrets and the origins have rules of their own about where a value comes from and what a bad one means.
 """
 
 from __future__ import annotations
@@ -53,47 +53,47 @@ _INJECTED_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*", re.IGNORECASE)
 
 def duration(default: str, doc: str, *, zero: bool = False) -> float:
     """Seconds; more than zero unless `zero` is accepted."""
-    return _plain(default, doc, parse_duration if zero else parse_positive_duration, format_duration)
+    return plain(default, doc, parse_duration if zero else parse_positive_duration, format_duration)
 
 
 def size(default: str, doc: str) -> int:
     """Bytes, more than zero."""
-    return _plain(default, doc, parse_size, format_size)
+    return plain(default, doc, parse_size, format_size)
 
 
 def count(default: str, doc: str, *, minimum: int = 0, maximum: int = LARGEST_COUNT) -> int:
     """A whole number."""
-    return _plain(default, doc, partial(parse_count, minimum=minimum, maximum=maximum), str)
+    return plain(default, doc, partial(parse_count, minimum=minimum, maximum=maximum), str)
 
 
 def boolean(default: str, doc: str) -> bool:
     """True or false."""
-    return _plain(default, doc, parse_bool, format_bool)
+    return plain(default, doc, parse_bool, format_bool)
 
 
 def level(default: str, doc: str) -> str:
     """A log level."""
-    return _plain(default, doc, parse_level, str)
+    return plain(default, doc, parse_level, str)
 
 
 def choices(default: str, doc: str, words: tuple[str, ...]) -> frozenset[str]:
     """Some of `words`."""
-    return _plain(default, doc, partial(parse_choices, choices=words), partial(format_choices, choices=words))
+    return plain(default, doc, partial(parse_choices, choices=words), partial(format_choices, choices=words))
 
 
 def listen_address(default: str, doc: str) -> ListenAddress:
     """Where a daemon listens."""
-    return _plain(default, doc, parse_listen_address, str)
+    return plain(default, doc, parse_listen_address, str)
 
 
 def admin_address(doc: str) -> ListenAddress | UnixAddress | None:
     """Where the operator's listener is, if anywhere."""
-    return _plain("", doc, parse_admin_address, lambda address: str(address or ""))
+    return plain("", doc, parse_admin_address, lambda address: str(address or ""))
 
 
 def networks(default: str, doc: str) -> tuple[IPNetwork, ...]:
     """A list of networks."""
-    return _plain(default, doc, parse_networks, format_networks)
+    return plain(default, doc, parse_networks, format_networks)
 
 
 def origins(doc: str) -> tuple[str, ...]:
@@ -114,32 +114,45 @@ def secret(doc: str, *, unprefixed: bool = False) -> Secret | None:
     return variable(_Secret(default="", doc=doc, unprefixed=unprefixed))
 
 
+def plain(
+    default: str,
+    doc: str,
+    parse: Callable[[str], T],
+    show: Callable[[T], str] = str,
+    *,
+    otherwise: tuple[str, ...] = (),
+) -> T:
+    """One variable, one parser, which takes `default` too and raises ValueError; `show` undoes it.
+
+    While the variable is not set, those that `otherwise` names, without a prefix, are looked at in order.
+    """
+    return variable(_Plain(default=default, doc=doc, parse=parse, format=show, otherwise=otherwise))
+
+
 @attrs.frozen(kw_only=True)
 class _Plain(Variable[T]):
     """One variable, one parser; a bad value warns and gives way to the default."""
 
     parse: Callable[[str], T]
     format: Callable[[T], str]
+    otherwise: tuple[str, ...]
 
     def default_value(self) -> T:
         return self.parse(self.default)
 
     def read(self, environment: Environment, attribute: str) -> T:
-        name = environment.name(attribute)
-        text = environment.get(name)
-        if text is not None:
-            try:
-                return self.parse(text)
-            except ValueError as reason:
-                environment.warn(bad_value(name, text, reason, f"the default, {self.default or 'none'}"))
+        for name in (environment.name(attribute), *self.otherwise):
+            text = environment.get(name)
+            if text is not None:
+                try:
+                    return self.parse(text)
+                except ValueError as reason:
+                    environment.warn(bad_value(name, text, reason, f"the default, {self.default or 'none'}"))
+                    break
         return self.default_value()
 
     def show(self, value: T) -> str:
         return self.format(value)
-
-
-def _plain(default: str, doc: str, parse: Callable[[str], T], show: Callable[[T], str]) -> T:
-    return variable(_Plain(default=default, doc=doc, parse=parse, format=show))
 
 
 class _Origins(Variable[tuple[str, ...]]):

@@ -33,15 +33,15 @@ class ClientStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `trio.abc.ReceiveStream`."""
         while True:
+            # A closed socket's descriptor is -1: a wait for that fails in trio, and leaves it registered for the next.
+            if self._sock.fileno() == -1:
+                raise trio.ClosedResourceError("this stream was closed")
             try:
                 await trio.lowlevel.wait_readable(self._sock)
                 return self._sock.recv(READ_SIZE if max_bytes is None else max_bytes)
             except (BlockingIOError, InterruptedError):
                 continue
-            except (OSError, ValueError) as error:
-                # trio refuses a closed socket's descriptor, -1, with ValueError.
-                if self._sock.fileno() == -1:
-                    raise trio.ClosedResourceError("this stream was closed") from error
+            except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

@@ -33,19 +33,28 @@ class Channel:
         self._sending = trio.Lock()
 
     async def send(self, message: Mapping[str, object]) -> None:
-        """Send one message. Raises `ChannelError`."""
+        """Send one message. Raises `ChannelError`.
+
+        A message that has been begun is sent to its end even if the caller is cancelled meanwhile: after half a line
+        nothing could follow, and a worker without its channel ends.
+        """
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        deadline = trio.current_time() + SEND_TIMEOUT
         try:
-            with trio.fail_after(SEND_TIMEOUT):
-                async with self._sending:
-                    try:
-                        await self._stream.send_all(data)
-                    except BaseException:
-                        # Half a line may be on its way: nothing can follow it.
-                        await self.aclose()
-                        raise
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+            with trio.fail_at(deadline):
+                await self._sending.acquire()
+        except trio.TooSlowError as error:
+            raise ChannelError("the other side takes nothing") from error
+        try:
+            with trio.CancelScope(shield=True, deadline=deadline) as saying:
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ChannelError("the other side is gone") from error
+        finally:
+            self._sending.release()
+        if saying.cancelled_caught:
+            await self.aclose()
+            raise ChannelError("the other side takes nothing")
 
     async def messages(self) -> AsyncIterator[dict[str, object]]:
         """Every message until the other side closes. Raises `ChannelError`."""

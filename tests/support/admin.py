@@ -67,6 +67,10 @@ class ScriptedSource:
         """Unset, `status` waits for it."""
         self._changed = trio.Event()
 
+    @property
+    def about(self) -> About:
+        return ABOUT
+
     def change(self, **changed: object) -> None:
         """Change the first worker's figures."""
         self.workers = (attrs.evolve(self.workers[0], **changed), *self.workers[1:])  # type: ignore[arg-type]

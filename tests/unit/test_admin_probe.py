@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+from contextlib import aclosing
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +21,7 @@ from tests.support.client import handshake
 from tests.support.service import PATH, Running, open_service, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from trio.testing import MockClock
 
@@ -174,25 +177,92 @@ async def test_a_snapshot_has_everything_and_no_secret() -> None:
         assert first["age"] >= first["silent"] >= 0
         tasks = list(walk(document["tasks"]))
         readers = [task for task in tasks if task["where"].endswith(" Peer._read")]
-        assert all(task["where"].startswith("common/web/peer.py:") for task in readers)
         summaries = [task for task in readers if "count" in task]
+        assert [task["where"] for task in summaries] == ["common/web/peer.py Peer._read"]
+        lines = [task["where"].partition(" ")[0].partition(":") for task in readers if task not in summaries]
+        assert all(file == "common/web/peer.py" and line.isdecimal() for file, _, line in lines), lines
         assert [(task["shown"], task["count"]) for task in summaries] == [(SHOWN, crowd + 1)]
         assert len(readers) == SHOWN + 1
         assert any(task["where"].endswith(" Hub._let_go") for task in tasks)
 
 
+def called(described: dict[str, Any], function: str) -> list[dict[str, Any]]:
+    """The tasks of a described tree that run `function` of this module, summaries included."""
+    return [task for task in walk(described) if task["name"].endswith(f"<locals>.{function}")]
+
+
 async def test_the_tree_leaves_out_what_has_ended_meanwhile() -> None:
     release = trio.Event()
+    paces = 0
+
+    async def fleeting() -> None:
+        await release.wait()
+
+    async def staying() -> None:
+        await trio.sleep_forever()
 
     async def pace() -> None:
-        release.set()
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+        nonlocal paces
+        paces += 1
+        if paces == ended_at:
+            release.set()
+        await trio.testing.wait_all_tasks_blocked()
+
+    # The tasks are looked at one by one, then once more when they are described: 5 looks, then 5 more.
+    for ended_at, left in ((1, 0), (6, 0), (100, 3)):
+        paces, release = 0, trio.Event()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(fleeting)
+            for _ in range(2):
+                nursery.start_soon(staying)
+            await trio.testing.wait_all_tasks_blocked()
+            described = await TaskTree({"tests"}, pace).describe(trio.lowlevel.current_task())
+            nursery.cancel_scope.cancel()
+        assert described["where"] == "here: it takes this snapshot"
+        assert len(called(described, "fleeting")) == left, ended_at
+        assert len(called(described, "staying")) == 2, ended_at
+        assert all(" " in task["where"] for task in called(described, "staying"))
+        assert json.loads(json.dumps(described)) == described
+
+
+async def test_a_crowd_is_looked_at_without_a_lasting_trace() -> None:
+    async def wait() -> None:
+        await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(release.wait)
+        for _ in range(SHOWN + 30):
+            nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        described = await TaskTree({"tests"}, pace).describe(trio.lowlevel.current_task())
-    json.dumps(described)
-    assert described["where"] == "here: it takes this snapshot"
+
+        def frames() -> int:
+            return sum(type(found) is FrameType and found.f_code is wait.__code__ for found in gc.get_objects())
+
+        assert frames() == 0
+        described = await TaskTree({"tests"}, trio.lowlevel.checkpoint).describe(trio.lowlevel.current_task())
+        tasks = called(described, "wait")
+        assert len(tasks) == SHOWN + 1
+        assert (tasks[-1]["shown"], tasks[-1]["count"]) == (SHOWN, SHOWN + 30)
+        # One for each task that is shown, one for the name of the function's module.
+        assert frames() <= SHOWN + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_call_inside_an_async_generator_is_found() -> None:
+    async def numbers() -> AsyncGenerator[int]:
+        await trio.Event().wait()
+        yield 1
+
+    async def count() -> None:
+        async with aclosing(numbers()) as generator:
+            async for _ in generator:
+                pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await trio.testing.wait_all_tasks_blocked()
+        described = await TaskTree({"tests"}, trio.lowlevel.checkpoint).describe(trio.lowlevel.current_task())
+        (task,) = called(described, "count")
+        assert task["where"].startswith("tests/unit/test_admin_probe.py:")
+        assert task["where"].endswith(".<locals>.numbers")
+        nursery.cancel_scope.cancel()

@@ -34,8 +34,8 @@ class ScriptedProbe:
         self.looks = 0
         self.image: bytes | Exception = b"image of " + worker_id.encode()
 
-    def status(self) -> WorkerStatus:
-        return self.now
+    def status(self, backlog: int | None = None) -> WorkerStatus:
+        return self.now if backlog is None else attrs.evolve(self.now, backlog=backlog)
 
     def mark(self) -> tuple[object, ...]:
         self.looks += 1
