@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ROUTES: Final = 19
 """How many there are: the status counts them."""
 
+STATUS: Final = "/api/dev/status"
 LOGIN: Final = "/api/login"
 CONFIG: Final = "/api/dev/config"
 
@@ -110,7 +111,7 @@ class Api:
     def routes(self) -> list[BaseRoute]:
         """All of them, `ROUTES` in number; a GET serves HEAD too."""
         return [
-            Route("/api/dev/status", self.status),
+            Route(STATUS, self.status),
             Route("/api/dev/status/schema", self.schema),
             WebSocketRoute("/api/dev/status/live", self._live.serve),
             Route("/api/dev/status/history", self.history),
@@ -134,7 +135,7 @@ class Api:
     # -- the status ---------------------------------------------------------------------------------------------------
 
     async def status(self, request: HTTPRequest) -> Response:
-        """The vector."""
+        """The vector, where the gate has not answered it already."""
         del request
         return Response(self._board.body, media_type="application/json")
 

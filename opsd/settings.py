@@ -12,19 +12,17 @@ import attrs
 from common.config import ConfigError, Configuration, fields
 from common.config.settings import LISTEN_ADDR_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
 from common.config.values import format_duration, split_list
-from common.config.variables import Environment, Variable, bad_value, quoted, variable
+from common.config.variables import Environment, Variable, quoted, variable
 from common.secret import SecretError
 from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
     from common.config import ListenAddress
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-T = TypeVar("T")
 S = TypeVar("S", bound="OpsSettings")
 
 DEFAULT_TARGETS: Final = "statusd=http://127.0.0.1:9102,preflightd=http://127.0.0.1:9101"
@@ -36,40 +34,6 @@ LONGEST_HISTORY: Final = 31 * 86400.0
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-@attrs.frozen(kw_only=True)
-class _Parsed(Variable[T]):
-    """One variable, one parser; a bad value warns and gives way to the default."""
-
-    parse: Callable[[str], T]
-    empty: Callable[[], T]
-
-    def default_value(self) -> T:
-        return self.parse(self.default) if self.default else self.empty()
-
-    def read(self, environment: Environment, attribute: str) -> T:
-        for name in self.names(environment.name(attribute)):
-            text = environment.get(name)
-            if text is not None:
-                try:
-                    return self.parse(text)
-                except ValueError as reason:
-                    environment.warn(bad_value(name, text, reason, f"the default, {self.default or 'none'}"))
-                    break
-        return self.default_value()
-
-    def show(self, value: T) -> str:
-        return "" if value is None else str(value)
-
-    def names(self, name: str) -> tuple[str, ...]:
-        """The variables that are looked at, the first that is set wins."""
-        return (name,)
-
-
-class _Region(_Parsed[str]):
-    def names(self, name: str) -> tuple[str, ...]:
-        return (name, "TES_PRIMARY_REGION", "PRIMARY_REGION")
 
 
 class _Targets(Variable[tuple[Target, ...]]):
@@ -110,15 +74,15 @@ def _region(text: str) -> str:
 
 
 def _websocket_url(text: str) -> str | None:
-    return parse_url(text, ("ws", "wss"))
+    return parse_url(text, ("ws", "wss")) if text else None
 
 
 def _outside(text: str) -> Endpoint | None:
-    return parse_endpoint(text)
+    return parse_endpoint(text) if text else None
 
 
-def _optional(doc: str, parse: Callable[[str], T | None]) -> T | None:
-    return variable(_Parsed[T | None](default="", doc=doc, parse=parse, empty=lambda: None))
+def _optional(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,28 +110,32 @@ class OpsSettings(Configuration):
         )
     )
     targets_token: Secret | None = fields.secret("the token that the daemons' operator's listeners ask for")
-    workers_url: Endpoint | None = _optional("an outside worker telemetry API that has /workers/status", _outside)
+    workers_url: Endpoint | None = fields.plain(
+        "", "an outside worker telemetry API that has /workers/status", _outside, _optional
+    )
     workers_timeout: float = fields.duration("5s", "how long any source may take to answer; 5s at most")
-    status_ws_url: str | None = _optional(
-        "where a browser finds statusd, ws://host:port; empty: the page's own host, port 9002", _websocket_url
+    status_ws_url: str | None = fields.plain(
+        "",
+        "where a browser finds statusd, ws://host:port; empty: the page's own host, port 9002",
+        _websocket_url,
+        _optional,
     )
-    preflight_ws_url: str | None = _optional(
-        "where a browser finds preflightd, ws://host:port; empty: the page's own host, port 9001", _websocket_url
+    preflight_ws_url: str | None = fields.plain(
+        "",
+        "where a browser finds preflightd, ws://host:port; empty: the page's own host, port 9001",
+        _websocket_url,
+        _optional,
     )
-    primary_region: str = variable(
-        _Region(
-            default=DEFAULT_REGION,
-            doc="the region that is shown; when unset TES_PRIMARY_REGION, then PRIMARY_REGION",
-            parse=_region,
-            empty=str,
-        )
+    primary_region: str = fields.plain(
+        DEFAULT_REGION,
+        "the region that is shown; when unset TES_PRIMARY_REGION, then PRIMARY_REGION",
+        _region,
+        otherwise=("TES_PRIMARY_REGION", "PRIMARY_REGION"),
     )
-    tmux_session: str = variable(
-        _Parsed(default="run-status", doc="the tmux session that is started and stopped", parse=_session, empty=str)
-    )
+    tmux_session: str = fields.plain("run-status", "the tmux session that is started and stopped", _session)
     history: float = fields.duration("24h", "how long samples are kept in Redis; 744h at most")
     alert_webhook: Secret | None = fields.secret("the URL that changes of the traffic mode are posted to")
-    metrics_enabled: bool = fields.boolean("false", "serve /api/dev/metrics")
+    metrics_enabled: bool = fields.boolean("false", "serve /metrics: the vector and opsd's own process for Prometheus")
     log_level: str = fields.level("info", "debug, info, warn or error")
 
     def adjusted(self, environment: Environment) -> Self:

@@ -12,13 +12,17 @@ const dashboard = document.getElementById("dashboard");
 const asking = document.getElementById("asking");
 const login = document.querySelector("login-form");
 const logout = document.getElementById("logout");
+const links = document.getElementById("links");
 
 function show() {
+  const entered = session.open && !login.hidden;
   asking.hidden = session.known;
-  dashboard.hidden = !session.open;
+  dashboard.hidden = links.hidden = !session.open;
   login.hidden = session.open || !session.known;
   logout.hidden = !(session.open && session.tokenRequired);
   if (!login.hidden) login.focusField();
+  // The field that had the focus is gone.
+  if (entered) document.getElementById("content").focus();
 }
 
 session.addEventListener("change", show);

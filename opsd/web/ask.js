@@ -1,5 +1,7 @@
 // A question before something is done: a modal dialog, which keeps the focus, ends on Escape and gives the focus back.
+// When the login is lost it ends with no: the form for it would be behind it.
 
+import { unauthorized } from "./api.js";
 import { h } from "./dom.js";
 
 let asked = 0;
@@ -26,8 +28,11 @@ export function ask({ title, detail, yes, danger = false }) {
   );
   document.body.append(dialog);
   dialog.showModal();
+  const refused = () => dialog.close("no");
+  unauthorized.addEventListener("unauthorized", refused);
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
+      unauthorized.removeEventListener("unauthorized", refused);
       dialog.remove();
       resolve(dialog.returnValue === "yes");
     });

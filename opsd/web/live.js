@@ -12,8 +12,10 @@ import { Backoff, Poller } from "./retry.js";
 
 const PATH = "/api/dev/status/live";
 
-// The server sends one at least every second. A connection that is silent for this long is dead without knowing it.
+// The server sends one at least every second. A connection that is silent for this long is dead without knowing it;
+// one that is looked at again after it was hidden, when timers come late, is not given as long.
 const SILENCE = 5000;
+const SILENCE_SEEN = 2500;
 
 export class StatusFeed extends EventTarget {
   state = "connecting";
@@ -26,6 +28,8 @@ export class StatusFeed extends EventTarget {
   #pushed = false;
   #retry = 0;
   #watchdog = 0;
+  /** When the socket last gave a sign of life, by `performance.now()`. */
+  #heard = 0;
   #backoff = new Backoff(1000, 15_000);
   #poller;
   #started = false;
@@ -35,7 +39,9 @@ export class StatusFeed extends EventTarget {
     this.interval = interval;
     this.#poller = new Poller(() => this.#poll(), interval);
     this.hurry = () => {
-      if (!document.hidden && this.#socket === null) this.#connect();
+      if (document.hidden) return;
+      if (this.#socket !== null && performance.now() - this.#heard > SILENCE_SEEN) this.#lost();
+      if (this.#socket === null) this.#connect();
     };
   }
 
@@ -93,6 +99,7 @@ export class StatusFeed extends EventTarget {
   }
 
   #watch() {
+    this.#heard = performance.now();
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(() => this.#lost(), SILENCE);
   }

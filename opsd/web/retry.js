@@ -34,7 +34,8 @@ export class Poller {
     this.task = task;
     this.interval = interval;
     this.seen = () => {
-      if (!document.hidden) this.now();
+      if (document.hidden) clearTimeout(this.#timer);
+      else this.now();
     };
   }
 
@@ -65,7 +66,11 @@ export class Poller {
       await this.task();
     } finally {
       this.#running = false;
+      this.#plan();
     }
+  }
+
+  #plan() {
     if (this.#again) {
       this.#again = false;
       this.now();

@@ -36,6 +36,8 @@ class RunViewer extends HTMLElement {
 
   disconnectedCallback() {
     this.#end?.abort();
+    cancelAnimationFrame(this.#drawing);
+    this.#drawing = 0;
   }
 
   #build() {
@@ -235,12 +237,13 @@ class RunViewer extends HTMLElement {
     const { log, counted } = this.#parts;
     const follow = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
     const lines = this.#waiting.splice(0);
+    const last = lines.findLast(({ percent }) => percent !== null);
+    // The bar takes its height from the log: first.
+    if (last !== undefined) this.#progress(last);
     log.append(...lines.map(lineRow));
     while (log.childElementCount > KEPT) log.firstElementChild.remove();
     if (follow) log.scrollTop = log.scrollHeight;
     setText(counted, `${format.plural(this.#seen, "line")}${this.#seen > KEPT ? `, the last ${KEPT} are shown` : ""}`);
-    const last = lines.findLast(({ percent }) => percent !== null);
-    if (last !== undefined) this.#progress(last);
   }
 
   #progress({ percent, task, text }) {

@@ -30,9 +30,19 @@ export class RunSocket extends EventTarget {
   constructor(url) {
     super();
     this.#url = url;
+    this.hurry = () => {
+      if (this.state === "waiting" && !document.hidden) this.#connect();
+    };
   }
 
   start() {
+    window.addEventListener("online", this.hurry);
+    document.addEventListener("visibilitychange", this.hurry);
+    this.#connect();
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
     let socket;
     try {
       socket = new WebSocket(this.#url);
@@ -56,6 +66,8 @@ export class RunSocket extends EventTarget {
   }
 
   stop() {
+    window.removeEventListener("online", this.hurry);
+    document.removeEventListener("visibilitychange", this.hurry);
     clearTimeout(this.#timer);
     clearTimeout(this.#watchdog);
     const socket = this.#socket;
@@ -88,7 +100,7 @@ export class RunSocket extends EventTarget {
     socket?.close();
     clearTimeout(this.#watchdog);
     if (this.#opened && performance.now() - this.#opened > GOOD) this.#backoff.reset();
-    this.#timer = setTimeout(() => this.start(), this.#backoff.next());
+    this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
     this.#become("waiting", reason);
   }
 

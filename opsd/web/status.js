@@ -8,6 +8,7 @@ import { h, reconcile, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { StatusFeed } from "./live.js";
 import { session } from "./session.js";
+import { report } from "./verdict.js";
 
 const DEFAULT_INTERVAL = 5000;
 const LEAST_INTERVAL = 250;
@@ -99,7 +100,8 @@ class SystemStatus extends HTMLElement {
     const interval = Number(this.dataset.pollingInterval) || DEFAULT_INTERVAL;
     this.#feed = new StatusFeed(Math.max(LEAST_INTERVAL, interval));
     this.#feed.addEventListener("status", ({ detail }) => this.#show(detail));
-    this.#feed.addEventListener("state", () => this.#age());
+    this.#feed.addEventListener("state", () => this.#changed());
+    document.addEventListener("visibilitychange", () => this.#age(), { signal: this.#end.signal });
     session.whileOpen(
       () => this.#start(),
       () => this.#stop(),
@@ -120,6 +122,7 @@ class SystemStatus extends HTMLElement {
   #stop() {
     this.#feed.stop();
     clearInterval(this.#clock);
+    report("status", null);
   }
 
   #build() {
@@ -171,17 +174,16 @@ class SystemStatus extends HTMLElement {
     const before = this.#newest;
     this.#newest = status;
     const mode = MODES[vector.directions.trafficMode] ?? UNKNOWN;
-    const telemetry = TELEMETRY[meta.telemetryStatus] ?? UNKNOWN;
+    const unavailable = meta.unavailable ?? [];
+    const telemetry = telemetryState(meta.telemetryStatus, unavailable.length);
     this.#parts.mode.show(mode);
     this.#parts.telemetry.show(telemetry);
     for (const tile of this.#parts.tiles.values()) tile.show(vector);
-    const unavailable = meta.unavailable ?? [];
     this.#parts.sources.hidden = unavailable.length === 0;
     setText(
       this.#parts.sources,
       unavailable.length ? `No answer from ${unavailable.join(", ")}: counted as 0 in every figure.` : "",
     );
-    document.title = mode.level === "ok" ? "Operations" : `${mode.word} · Operations`;
     if (before !== null) this.#announce(before, status, mode, telemetry);
     this.#age();
   }
@@ -197,6 +199,38 @@ class SystemStatus extends HTMLElement {
     if (!news.length) return;
     setText(this.#parts.announced, news.join(" "));
     this.#loadChanges();
+  }
+
+  #changed() {
+    if (this.#feed.state === "offline") setText(this.#parts.announced, "No connection to the server.");
+    // What happened while nothing came.
+    else if (this.#newest !== null) this.#loadChanges();
+    this.#age();
+  }
+
+  /** What is wrong, for the page's one line. */
+  #verdict(stale) {
+    const { state, error } = this.#feed;
+    const troubles = [];
+    if (this.#newest !== null) {
+      const { vector, meta } = this.#newest;
+      const { trafficMode } = vector.directions;
+      const unavailable = meta.unavailable ?? [];
+      if (trafficMode !== "normal") {
+        troubles.push({ level: MODES[trafficMode]?.level ?? "warn", text: `Traffic ${trafficMode}` });
+      }
+      if (meta.telemetryStatus !== "healthy") {
+        troubles.push({
+          level: TELEMETRY[meta.telemetryStatus]?.level ?? "warn",
+          text: `Telemetry ${meta.telemetryStatus}`,
+        });
+      }
+      if (unavailable.length) troubles.push({ level: "warn", text: `No answer from ${unavailable.join(", ")}` });
+    }
+    // First of all, since nothing else can be relied on then.
+    if (error) troubles.unshift({ level: "bad", text: "No connection" });
+    else if (stale) troubles.unshift({ level: "bad", text: "Figures are stale" });
+    report("status", this.#newest === null && state === "connecting" ? null : troubles);
   }
 
   /** Say in words how the figures come and how old they are. */
@@ -218,6 +252,7 @@ class SystemStatus extends HTMLElement {
         ? { level: state === "live" ? "warn" : told.level, word: told.word, detail: `${old}. ${told.detail}` }
         : told,
     );
+    this.#verdict(stale);
     setAttribute(this, "data-feed", state);
     setAttribute(this, "data-freshness", stale ? "stale" : receivedAt ? "fresh" : "none");
   }
@@ -238,6 +273,13 @@ class SystemStatus extends HTMLElement {
       setText(this.#parts.changesNote, `They can't be shown: ${error.message}.`);
     }
   }
+}
+
+/** Healthy is calm only while every source answers. */
+function telemetryState(status, unavailable) {
+  const state = TELEMETRY[status] ?? UNKNOWN;
+  if (state.level !== "ok" || !unavailable) return state;
+  return { ...state, level: "warn", detail: `${format.plural(unavailable, "source does", "sources do")} not answer.` };
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

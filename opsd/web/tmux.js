@@ -54,10 +54,14 @@ class TmuxControlPanel extends HTMLElement {
     const trouble = h("p", { class: "form-error", role: "alert" });
     const start = h(
       "button",
-      { type: "button", class: "primary", disabled: true, onclick: () => this.#start() },
+      { type: "button", class: "primary", "aria-disabled": "true", onclick: () => this.#start() },
       "Start",
     );
-    const stop = h("button", { type: "button", class: "danger", disabled: true, onclick: () => this.#stop() }, "Stop");
+    const stop = h(
+      "button",
+      { type: "button", class: "danger", "aria-disabled": "true", onclick: () => this.#stop() },
+      "Stop",
+    );
     const command = h("code", { class: "command", tabIndex: 0, "aria-label": "Command to attach" });
     const copied = h("span", { class: "muted", role: "status" });
     const copy = h("button", { type: "button", class: "quiet", onclick: () => this.#copy() }, "Copy");
@@ -103,8 +107,9 @@ class TmuxControlPanel extends HTMLElement {
     else if (status.changing) setText(parts.state, `“${sessionName}” is being started or stopped…`);
     else setText(parts.state, running ? `“${sessionName}” is running.` : `“${sessionName}” is not running.`);
     parts.start.hidden = parts.stop.hidden = !available;
-    parts.start.disabled = busy || running;
-    parts.stop.disabled = busy || !running;
+    // Not `disabled`, which would take the focus from who has just pressed it.
+    setAttribute(parts.start, "aria-disabled", String(busy || running));
+    setAttribute(parts.stop, "aria-disabled", String(busy || !running));
     parts.attach.hidden = !running;
     setText(parts.command, status.attach);
     parts.allSessions.hidden = !available;
@@ -115,11 +120,11 @@ class TmuxControlPanel extends HTMLElement {
   }
 
   #start() {
-    return this.#act(() => askToStart(this.#sessionName()));
+    return this.#act(this.#parts.start, () => askToStart(this.#sessionName()));
   }
 
   #stop() {
-    return this.#act(async () => {
+    return this.#act(this.#parts.stop, async () => {
       const yes = await ask({
         title: "Stop the tmux session?",
         detail: `“${this.#sessionName()}” and the daemons in it end. Their clients are told to come back later.`,
@@ -130,7 +135,8 @@ class TmuxControlPanel extends HTMLElement {
     });
   }
 
-  async #act(action) {
+  async #act(button, action) {
+    if (button.getAttribute("aria-disabled") === "true") return;
     this.#busy = true;
     setText(this.#parts.trouble, "");
     try {

@@ -6,6 +6,7 @@ import * as format from "./format.js";
 import { Poller } from "./retry.js";
 import { session } from "./session.js";
 import { askToStart } from "./tmux.js";
+import { report } from "./verdict.js";
 
 const REFRESH = 2000;
 
@@ -41,7 +42,10 @@ class WorkerSnapshotPanel extends HTMLElement {
     document.addEventListener("tmux-changed", () => this.#poller.now(), { signal });
     session.whileOpen(
       () => this.#poller.start(),
-      () => this.#poller.stop(),
+      () => {
+        this.#poller.stop();
+        report("workers", null);
+      },
       signal,
     );
   }
@@ -83,6 +87,7 @@ class WorkerSnapshotPanel extends HTMLElement {
     try {
       this.#show(await getJson("/api/dev/workers"));
     } catch (error) {
+      report("workers", null);
       setText(this.#parts.note, `The workers can't be asked for: ${error.message}.`);
       setAttribute(this.#parts.table, "data-freshness", "stale");
     }
@@ -98,6 +103,11 @@ class WorkerSnapshotPanel extends HTMLElement {
     table.hidden = none;
     setAttribute(table, "data-freshness", null);
     reconcile(body, workers, ({ id }) => id, makeRow, updateRow);
+    const unwell = workers.filter((worker) => workerState(worker).level !== "ok");
+    report(
+      "workers",
+      unwell.map((worker) => ({ level: "warn", text: `${worker.id}: ${workerState(worker).word}` })),
+    );
   }
 
   async #start() {

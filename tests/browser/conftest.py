@@ -54,9 +54,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A headless browser for the module."""
+    """A headless browser for all of these tests."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
         try:
@@ -65,14 +65,14 @@ def browser(chromium: str) -> Iterator[Browser]:
             browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def directory() -> Iterator[Path]:
     """For sockets, also tmux's."""
     with short_directory() as path:
         yield path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stage(directory: Path) -> Iterator[Stage]:
     """Where processes are kept; it ends before their directory."""
     del directory
@@ -80,7 +80,7 @@ def stage(directory: Path) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def platform(stage: Stage, directory: Path, redis_program: Path) -> Platform:
     """All daemons, and an opsd that shows them."""
     return open_platform(stage, directory, redis_program)

@@ -8,27 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+from tests.browser.looks import wait_for, wait_run
 
+if TYPE_CHECKING:
     from tests.browser.conftest import Tabs
     from tests.browser.platform import Platform
 
 pytestmark = pytest.mark.integration
 
-PATIENCE = 30_000
 RUN = "batch;;some.name;;_base"
-
-
-def wait_open(page: Page) -> None:
-    """Wait until both daemons take part."""
-    for part in ("status-state", "checklist-state"):
-        expect(page.locator(f'[data-part="{part}"]')).to_have_attribute("data-state", "open", timeout=PATIENCE)
 
 
 def test_an_address_opens_a_run_at_once_and_its_lines_come(tabs: Tabs, platform: Platform) -> None:
     page = tabs.open(f"{platform.page}#run={RUN}:wepp")
-    wait_open(page)
+    wait_run(page)
     expect(page.get_by_label("Run id")).to_have_value(RUN)
     markup = "<img src=x onerror=console.error(1)> & more"
     platform.publish(
@@ -49,7 +42,7 @@ def test_an_address_opens_a_run_at_once_and_its_lines_come(tabs: Tabs, platform:
 def test_the_checklist_follows_the_hash(tabs: Tabs, platform: Platform) -> None:
     run = "checklist-run"
     page = tabs.open(f"{platform.page}#run={run}:wepp")
-    wait_open(page)
+    wait_run(page)
     row = page.locator('tr[data-key="sbs_map"]')
     expect(row).to_have_attribute("data-done", "false")
     expect(page.locator(".locks")).to_have_text("Nothing is locked.")
@@ -62,21 +55,17 @@ def test_the_checklist_follows_the_hash(tabs: Tabs, platform: Platform) -> None:
 def test_it_answers_the_heartbeat(tabs: Tabs, platform: Platform) -> None:
     before = platform.stage.call(platform.statusd.metric, "status2_client_messages_total", 'kind="pong"')
     page = tabs.open(f"{platform.page}#run=beating:wepp")
-    wait_open(page)
+    wait_run(page)
 
     def pongs() -> float:
         return platform.stage.call(platform.statusd.metric, "status2_client_messages_total", 'kind="pong"')
 
-    for _ in range(PATIENCE // 100):
-        if pongs() >= before + 2:
-            break
-        page.wait_for_timeout(100)
-    assert pongs() >= before + 2
+    wait_for(page, lambda: pongs() >= before + 2, "two pongs")
 
 
 def test_only_the_last_lines_are_kept(tabs: Tabs, platform: Platform) -> None:
     page = tabs.open(f"{platform.page}#run=many:wepp")
-    wait_open(page)
+    wait_run(page)
     platform.publish("many:wepp", *(f"line {number}" for number in range(1, 651)))
     expect(page.locator("run-viewer")).to_contain_text("650 lines, the last 500 are shown")
     expect(page.locator(".log-line")).to_have_count(500)
@@ -114,7 +103,7 @@ def test_it_is_opened_and_closed_by_hand(tabs: Tabs, platform: Platform) -> None
     page.get_by_label("Run id").fill("by-hand")
     page.get_by_label("Channel").fill("wepp")
     page.keyboard.press("Enter")
-    wait_open(page)
+    wait_run(page)
     assert page.url.endswith("#run=by-hand:wepp")
     page.get_by_role("button", name="Close").click()
     expect(page.locator('[data-part="status-state"]')).to_have_attribute("data-state", "stopped")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+
+from tests.browser.looks import LIVE, PATIENCE, check_accessible, connect, tile, wait_feed, wait_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,20 +24,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-PATIENCE = 30_000
-LIVE = "**/api/dev/status/live"
 PHONE = (360, 800)
 WALL = (2560, 1440)
 
-
-def tile(page: Page, key: str) -> Any:
-    """The figure of a tile."""
-    return page.locator(f'[data-tile="{key}"] .value')
-
-
-def wait_feed(page: Page, state: str) -> None:
-    """Wait until the figures come this way."""
-    expect(page.locator("system-status")).to_have_attribute("data-feed", state, timeout=PATIENCE)
+# As the browser says when its network is back: the page does not wait for its next attempt then.
+ONLINE = "window.dispatchEvent(new Event('online'))"
 
 
 def test_values_change_live_without_a_reload(tabs: Tabs, platform: Platform) -> None:
@@ -46,7 +38,7 @@ def test_values_change_live_without_a_reload(tabs: Tabs, platform: Platform) -> 
     expect(tile(page, "connections")).to_have_text("0")
     page.evaluate("window.marked = true")
 
-    page.evaluate(f"window.socket = new WebSocket('ws://127.0.0.1:{platform.statusd.port}/some-run:some-channel')")
+    connect(page, platform.statusd.port)
     expect(tile(page, "connections")).to_have_text("1", timeout=PATIENCE)
     page.evaluate("window.socket.close()")
     expect(tile(page, "connections")).to_have_text("0", timeout=PATIENCE)
@@ -65,9 +57,10 @@ def test_polls_while_the_websocket_is_cut_and_comes_back_to_it(tabs: Tabs, platf
     page = tabs.open(platform.page, before=lambda page: page.route_web_socket(LIVE, serve))
     wait_feed(page, "polling")
     expect(page.locator('[data-part="feed"]')).to_contain_text("Polling")
-    page.evaluate(f"window.socket = new WebSocket('ws://127.0.0.1:{platform.statusd.port}/some-run:some-channel')")
+    connect(page, platform.statusd.port)
     expect(tile(page, "connections")).to_have_text("1", timeout=PATIENCE)
     cut = False
+    page.evaluate(ONLINE)
     wait_feed(page, "live")
     page.evaluate("window.socket.close()")
     expect(tile(page, "connections")).to_have_text("0", timeout=PATIENCE)
@@ -103,8 +96,10 @@ def test_old_figures_are_marked_as_stale_until_new_ones_come(tabs: Tabs, platfor
     status = page.locator("system-status")
     expect(status).to_have_attribute("data-freshness", "stale", timeout=PATIENCE)
     expect(page.locator('[data-part="feed"]')).to_contain_text(re.compile(r"Stale for \d+ s"))
+    expect(page.locator("#verdict")).to_contain_text("No connection")
     check_accessible(page)
     cut = False
+    page.evaluate(ONLINE)
     wait_feed(page, "live")
     expect(status).to_have_attribute("data-freshness", "fresh")
 
@@ -127,6 +122,7 @@ def test_trouble_is_shown_in_words_and_colour_and_is_announced_once(tabs: Tabs, 
     expect(mode).to_contain_text("Normal")
     expect(page.locator("system-status [role=status]")).to_have_text("")
     expect(page.locator('[data-part="sources"]')).to_be_hidden()
+    expect(page.locator("#verdict")).to_have_text("All is well")
     expect(tile(page, "region")).to_have_text("<img src=x onerror=console.error(1)>")
 
     trouble = True
@@ -135,7 +131,10 @@ def test_trouble_is_shown_in_words_and_colour_and_is_announced_once(tabs: Tabs, 
     expect(page.locator("system-status [role=status]")).to_have_text("Traffic is isolated.")
     expect(page.locator('[data-part="sources"]')).to_contain_text("preflightd")
     expect(page.locator('[data-tile="errors"]')).to_have_attribute("data-level", "bad")
-    expect(page).to_have_title("Isolated · Operations")
+    expect(page.locator('[data-part="telemetry"]')).to_have_attribute("data-level", "warn")
+    expect(page.locator("#verdict")).to_have_text("Traffic isolated · No answer from preflightd")
+    expect(page.locator("#verdict")).to_have_attribute("data-level", "bad")
+    expect(page).to_have_title("Traffic isolated · Operations")
 
 
 def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
@@ -185,7 +184,7 @@ def test_it_reads_well_everywhere(
     run = f"shown-{scheme}-{size[0]}"
     page = tabs.open(f"{platform.page}#run={run}:wepp", scheme=scheme, size=size)
     wait_feed(page, "live")
-    expect(page.locator('[data-part="status-state"]')).to_have_attribute("data-state", "open")
+    wait_run(page)
     platform.publish(f"{run}:wepp", "soil tile 41%", "EXCEPTION in build_soils", "TRIGGER wepp COMPLETED")
     expect(page.locator(".log-line")).to_have_count(3, timeout=PATIENCE)
     expect(page.locator("tr[data-done]")).to_have_count(18)
@@ -197,14 +196,3 @@ def test_it_reads_well_everywhere(
     picture = directory / f"opsd-{size[0]}x{size[1]}-{scheme}.png"
     page.screenshot(path=picture, full_page=True)
     assert picture.stat().st_size
-
-
-def check_accessible(page: Page) -> None:
-    """Fail for what axe finds serious or critical."""
-    violations = Axe().run(page).response["violations"]
-    serious = [
-        (violation["id"], [node["html"] for node in violation["nodes"]])
-        for violation in violations
-        if violation["impact"] in {"serious", "critical"}
-    ]
-    assert not serious

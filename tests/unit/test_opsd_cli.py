@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from common.config import rows
+from common.config import load, rows
 from opsd.__main__ import run
+from opsd.check import check
 from opsd.settings import OpsSettings
+from opsd.tmux import Tmux, TmuxStatus
+from tests.support.opsd_board import HandSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +69,34 @@ def test_a_taken_port_is_one_line_and_exit_2(capfd: pytest.CaptureFixture[str]) 
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [(line["level"], line["msg"]) for line in lines] == [("error", "can't listen")]
     assert lines[0]["address"] == address
+
+
+async def test_a_check_that_finds_redis_says_what_each_source_and_tmux_have_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    well, away = HandSource("statusd"), HandSource("preflightd")
+    well.shows()
+    away.fails()
+
+    async def finds_redis(daemon: str, settings: object, warnings: Sequence[str], out: TextIO) -> int:
+        del settings
+        out.write(f"{daemon}: {len(warnings)} warnings\nredis: OK\n")
+        return 0
+
+    async def no_tmux(_: Tmux) -> TmuxStatus:
+        return TmuxStatus(
+            available=False, reason="not installed", sessions=(), name="run-status", attach="tmux attach -t run-status"
+        )
+
+    monkeypatch.setattr("opsd.check.check_redis", finds_redis)
+    monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [well, away])
+    monkeypatch.setattr(Tmux, "status", no_tmux)
+    out = io.StringIO()
+    assert await check(load(OpsSettings, {}).settings, ["one"], out) == 0
+    assert out.getvalue().splitlines() == [
+        "opsd: 1 warnings",
+        "redis: OK",
+        "statusd: OK, 1 workers",
+        "warning: preflightd: unavailable: gone",
+        "tmux: none: not installed",
+    ]

@@ -1,0 +1,353 @@
+"""The whole platform: a real Redis, statusd and preflightd with their operator's listeners, and opsd watching them.
+
+statusd listens on TCP and asks for a token, preflightd on a Unix socket. CHAOS_SECONDS is how long the sources are
+killed at random.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import httpx
+import jsonschema
+import pytest
+import trio
+from trio_websocket import open_websocket_url
+
+from opsd.schema import SCHEMA
+from tests.support.daemon import DaemonProcess, open_daemon
+from tests.support.opsd_outside import MOODS, open_outside
+from tests.support.raw import HOST, PATIENCE, connect, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from trio_websocket import WebSocketConnection
+
+    from common.embedded import EmbeddedRedis
+
+pytestmark = pytest.mark.integration
+
+TOKEN: Final = "between-the-daemons"
+DEADLINE: Final = 0.1
+"""Seconds from an event in a daemon to the frame that tells of it."""
+
+ROUNDS: Final = 12
+CHAOS: Final = float(os.environ.get("CHAOS_SECONDS", "20"))
+RATE: Final = 20.0
+OLDEST: Final = 1.2
+"""Seconds that a status is old at most: it is made anew each second, and the machine may be busy."""
+
+LIVES: Final = (1.0, 4.0)
+GAPS: Final = (0.2, 1.5)
+
+# What daemons say whose Redis or whose neighbour goes away.
+TROUBLE: Final = (
+    "source unavailable",
+    "telemetry status changed",
+    "traffic mode changed",
+    "redis unavailable, retrying",
+    "redis stream interrupted",
+    "redis request timed out",
+    "connection ended with error",
+    "history not recorded",
+    "worker died",
+    "configuration",
+)
+
+_VALIDATOR: Final = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@attrs.frozen
+class Site:
+    """Where everything is."""
+
+    redis: EmbeddedRedis
+    port: int
+    """Of statusd's operator's listener."""
+    socket: Path
+    """Of preflightd's."""
+
+    def settings(self, module: str, **more: str) -> dict[str, str]:
+        """Those of a daemon."""
+        if module == "statusd":
+            own = {"admin_listen_addr": f"{HOST}:{self.port}", "admin_token": TOKEN}
+        elif module == "preflightd":
+            own = {"admin_listen_addr": f"unix:{self.socket}"}
+        else:
+            targets = f"statusd=http://{HOST}:{self.port},preflightd=unix:{self.socket}"
+            return {"targets": targets, "targets_token": TOKEN, "redis_retry_max": "1s", **more}
+        return {**own, "redis_max_retries": "0", "redis_retry_max": "1s", **more}
+
+    def open(
+        self, module: str, *, code: int = 0, healthy: bool = True, **more: str
+    ) -> AbstractAsyncContextManager[DaemonProcess]:
+        """A daemon, as long as the block."""
+        return open_daemon(
+            self.redis, self.settings(module, **more), module=module, expect=TROUBLE, healthy=healthy, code=code
+        )
+
+
+@pytest.fixture
+def site(redis_server: EmbeddedRedis, tmp_path: Path) -> Site:
+    """A Redis, and places for the daemons."""
+    return Site(redis_server, free_port(), tmp_path / "preflightd.sock")
+
+
+def free_port() -> int:
+    """One that no outgoing connection gets: who comes back finds it free."""
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+@asynccontextmanager
+async def open_platform(
+    site: Site, workers: int = 1
+) -> AsyncIterator[tuple[DaemonProcess, DaemonProcess, DaemonProcess]]:
+    """statusd with that many workers, preflightd, and an opsd that sees both."""
+    async with (
+        site.open("statusd", workers=str(workers)) as statusd,
+        site.open("preflightd") as preflightd,
+        site.open("opsd", healthy=False) as opsd,
+    ):
+        await wait_status(opsd, sees_all, "both are seen")
+        yield statusd, preflightd, opsd
+
+
+async def get(opsd: DaemonProcess, path: str, *, encoding: str = "gzip") -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+        return await client.get(f"http://{HOST}:{opsd.port}{path}", headers={"Accept-Encoding": encoding})
+
+
+async def read_status(opsd: DaemonProcess) -> dict[str, Any]:
+    """The status, which is valid."""
+    answer = await get(opsd, "/api/dev/status")
+    assert answer.status_code == 200
+    document: dict[str, Any] = answer.json()
+    _VALIDATOR.validate(document)
+    return document
+
+
+def sees_all(status: dict[str, Any]) -> bool:
+    """Whether every source has told what it knows."""
+    return status["meta"]["telemetryStatus"] == "healthy" and not status["meta"]["unavailable"]
+
+
+async def wait_status(opsd: DaemonProcess, holds: Callable[[dict[str, Any]], bool], what: str) -> None:
+    async def does() -> bool:
+        return holds(await read_status(opsd))
+
+    await wait_until(does, what)
+
+
+async def workers_of(opsd: DaemonProcess, source: str) -> dict[str, dict[str, Any]]:
+    """The workers of one daemon by their ids."""
+    listed = (await get(opsd, "/api/dev/workers")).json()["workers"]
+    return {worker["id"]: worker for worker in listed if worker["source"] == source}
+
+
+class Frames:
+    """What a live WebSocket brings, and when it came."""
+
+    def __init__(self, websocket: WebSocketConnection) -> None:
+        self._websocket = websocket
+        self._frames: list[tuple[float, dict[str, Any]]] = []
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            text = await self._websocket.get_message()
+            came = trio.current_time()
+            document = json.loads(text)
+            _VALIDATOR.validate(document)
+            self._frames.append((came, document))
+
+    async def wait(self, connections: int) -> float:
+        """When the first frame came that counts so many WebSockets."""
+
+        def found() -> list[float]:
+            return [at for at, frame in self._frames if count(frame) == connections]
+
+        await wait_until(lambda: bool(found()), f"a frame with {connections} connections")
+        return found()[0]
+
+
+def count(status: dict[str, Any]) -> int:
+    """The WebSockets that it counts."""
+    number: int = status["vector"]["sessions"]["websocketConnections"]
+    return number
+
+
+async def test_a_client_of_a_daemon_is_at_the_live_client_within_100_ms(site: Site) -> None:
+    async with open_platform(site) as (statusd, preflightd, opsd):
+        address = f"ws://{HOST}:{opsd.port}/api/dev/status/live"
+        async with (
+            open_websocket_url(address, disconnect_timeout=2) as websocket,
+            trio.open_nursery() as nursery,
+        ):
+            frames = Frames(websocket)
+            nursery.start_soon(frames.run)
+            await frames.wait(0)
+            seconds: list[float] = []
+            for number in range(1, ROUNDS + 1):
+                # Beyond what a daemon holds back between two events.
+                await trio.sleep(0.06)
+                daemon, path = (statusd, "/run:log") if number % 2 else (preflightd, "/run")
+                await connect(nursery, daemon.port, path)
+                connected = trio.current_time()
+                seconds.append(max(0.0, await frames.wait(number) - connected))
+            sys.stdout.write(f"101 to frame, ms: {[round(value * 1000, 1) for value in seconds]}\n")
+            assert statistics.median(seconds) <= DEADLINE
+            status = await read_status(opsd)
+            assert count(status) == ROUNDS
+            assert status["vector"]["others"]["memory"] > 2 * 10_000_000
+            assert status["meta"]["telemetryStatus"] == "healthy"
+            nursery.cancel_scope.cancel()
+
+
+async def test_every_worker_is_counted_and_one_that_is_killed_comes_back(site: Site) -> None:
+    async with open_platform(site, workers=2) as (statusd, _, opsd):
+        active = "activeWorkers"
+        await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 3, "2 + 1 workers")
+        before = await workers_of(opsd, "statusd")
+        assert set(before) == {"statusd-1", "statusd-2"}
+        killed: int = before["statusd-1"]["pid"]
+        assert killed != statusd.pid
+        seen: set[int] = set()
+
+        async def has_come_back() -> bool:
+            seen.add((await read_status(opsd))["vector"]["sessions"][active])
+            now = await workers_of(opsd, "statusd")
+            return len(now) == 2 and killed not in {worker["pid"] for worker in now.values()}
+
+        os.kill(killed, signal.SIGKILL)
+        await wait_until(has_come_back, "a worker in its place")
+        assert 2 in seen
+        await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 3, "3 workers again")
+
+
+async def test_a_snapshot_of_each_worker_can_be_opened(site: Site) -> None:
+    async with open_platform(site, workers=2) as (statusd, _, opsd), trio.open_nursery() as nursery:
+        await wait_status(opsd, lambda status: status["vector"]["sessions"]["activeWorkers"] == 3, "3 workers")
+        await connect(nursery, statusd.port, "/run:log")
+        for name in (*await workers_of(opsd, "statusd"), *await workers_of(opsd, "preflightd")):
+            zipped = await get(opsd, f"/api/workers/snapshot/{name}", encoding="identity")
+            shown = await get(opsd, f"/api/workers/snapshot/{name}")
+            assert (zipped.status_code, shown.status_code) == (200, 200)
+            assert f'attachment; filename="{name}-' in shown.headers["content-disposition"]
+            assert shown.headers["content-encoding"] == "gzip"
+            for document in (json.loads(gzip.decompress(zipped.content)), shown.json()):
+                assert document["tasks"]
+                assert TOKEN not in json.dumps(document)
+        assert (await get(opsd, "/api/workers/snapshot/statusd-9")).status_code == 404
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_history_survives_a_restart(site: Site) -> None:
+    async def times(opsd: DaemonProcess) -> list[str]:
+        answer = await get(opsd, "/api/dev/status/history?minutes=5&points=300")
+        return [point["time"] for point in answer.json()["points"]] if answer.status_code == 200 else []
+
+    async with site.open("opsd", healthy=False) as first:
+
+        async def has_some() -> bool:
+            return bool(await times(first))
+
+        await wait_until(has_some, "a point of the history")
+    ended = datetime.now(UTC)
+    async with site.open("opsd", healthy=False) as second:
+        points: list[str] = []
+
+        async def has_any() -> bool:
+            points[:] = await times(second)
+            return bool(points)
+
+        await wait_until(has_any, "the history")
+        assert datetime.fromisoformat(min(points)) < ended
+
+
+async def test_whatever_is_killed_the_status_is_served(site: Site) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    sys.stdout.write(f"seed {seed}, {CHAOS:g} s\n")
+    rng = random.Random(seed)
+    async with (
+        open_outside() as outside,
+        site.open("opsd", healthy=False, workers_url=outside.url, workers_timeout="1s") as opsd,
+        trio.open_nursery() as nursery,
+    ):
+        killed: list[str] = []
+
+        async def live_and_die(module: str) -> None:
+            while True:
+                async with site.open(module, healthy=False, code=-signal.SIGKILL) as daemon:
+                    try:
+                        await trio.sleep(rng.uniform(*LIVES))
+                    finally:
+                        daemon.signal(signal.SIGKILL)
+                killed.append(module)
+                await trio.sleep(rng.uniform(*GAPS))
+
+        async def end_redis() -> None:
+            while True:
+                await trio.sleep(rng.uniform(*LIVES))
+                await site.redis.kill()
+                killed.append("redis")
+                await trio.sleep(rng.uniform(*GAPS))
+                await site.redis.start()
+
+        async def change_moods() -> None:
+            while True:
+                await trio.sleep(rng.uniform(*LIVES))
+                outside.mood = rng.choice(MOODS)
+                killed.append(f"outside {outside.mood}")
+
+        for task in (end_redis, change_moods):
+            nursery.start_soon(task)
+        for module in ("statusd", "preflightd"):
+            nursery.start_soon(live_and_die, module)
+        ages = await watch(opsd, CHAOS)
+        sys.stdout.write(f"{len(ages)} answers, oldest {max(ages):.2f} s, killed: {' '.join(killed)}\n")
+        assert {"statusd", "preflightd", "redis"} <= set(killed)
+        late = sum(age > OLDEST for age in ages)
+        assert late <= len(ages) / 100, f"{late} of {len(ages)} were older than {OLDEST:g} s"
+        assert len(ages) >= CHAOS * RATE / 2
+        nursery.cancel_scope.cancel()
+
+
+async def watch(opsd: DaemonProcess, seconds: float) -> list[float]:
+    """Ask at `RATE`; every answer is a 200 and valid. Return how old each status was when it came."""
+    ages: list[float] = []
+    seen: set[tuple[str, ...]] = set()
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        begun = trio.current_time()
+        while (now := trio.current_time()) < begun + seconds:
+            answer = await client.get(f"http://{HOST}:{opsd.port}/api/dev/status")
+            came = datetime.now(UTC)
+            assert answer.status_code == 200, answer.text
+            status = answer.json()
+            _VALIDATOR.validate(status)
+            ages.append((came - datetime.fromisoformat(status["timestamp"])).total_seconds())
+            seen.add(tuple(status["meta"]["unavailable"]))
+            await trio.sleep_until(now + 1 / RATE)
+    assert len(seen) > 1, "nothing was ever away"
+    return ages
