@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import trio
 from redis.exceptions import NoPermissionError, RedisError
@@ -21,12 +21,38 @@ from common.redis.link import Link, LinkPolicy, RedisRefused, RedisUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from common.config import Settings
+    from common.config import Configuration, Settings
     from common.redis.connection import Batch
+    from common.redis.url import RedisURL
+    from common.secret import Secret
 
 
 Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
 """What a daemon asks of Redis besides: whether all is well, and a line that says how it is."""
+
+
+class RedisSettings(Protocol):
+    """What the settings of every daemon say of Redis."""
+
+    @property
+    def redis_url(self) -> RedisURL:
+        """Where it is."""
+
+    @property
+    def redis_password(self) -> Secret | None:
+        """Where the URL has none."""
+
+    @property
+    def redis_request_timeout(self) -> float:
+        """Seconds."""
+
+    @property
+    def redis_retry_base(self) -> float:
+        """Seconds."""
+
+    @property
+    def redis_retry_max(self) -> float:
+        """Seconds."""
 
 
 async def check(name: str, settings: Settings, warnings: Sequence[str], out: TextIO, look: Look | None = None) -> int:
@@ -36,20 +62,31 @@ async def check(name: str, settings: Settings, warnings: Sequence[str], out: Tex
 
     What `look` finds is printed too; it warns, and fails nothing.
     """
-    out.writelines(f"{variable}={value}\n" for variable, value in describe(settings).items())
-    out.writelines(f"warning: {warning}\n" for warning in warnings)
+    write_configuration(settings, warnings, out)
     trouble = obstacle(settings.admin_listen_addr)
     if trouble is not None:
         out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
+    answers = await check_redis(name, settings, out, look)
+    return 0 if answers and trouble is None else 1
+
+
+def write_configuration(settings: Configuration, warnings: Sequence[str], out: TextIO) -> None:
+    """Print the effective configuration, secrets masked, and what was wrong with the given one."""
+    out.writelines(f"{variable}={value}\n" for variable, value in describe(settings).items())
+    out.writelines(f"warning: {warning}\n" for warning in warnings)
+
+
+async def check_redis(name: str, settings: RedisSettings, out: TextIO, look: Look | None = None) -> bool:
+    """Print whether Redis answers the daemon `name`, and what `look` finds; return whether it does."""
     failure, lines = await _try_redis(name, settings, look)
     if failure is not None:
         out.write(f"redis: FAILED: {failure}\n")
-        return 1
+        return False
     out.writelines(f"{line}\n" for line in lines)
-    return 0 if trouble is None else 1
+    return True
 
 
-async def _try_redis(name: str, settings: Settings, look: Look | None) -> tuple[BaseException | None, list[str]]:
+async def _try_redis(name: str, settings: RedisSettings, look: Look | None) -> tuple[BaseException | None, list[str]]:
     """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
     policy = LinkPolicy(
         request_timeout=settings.redis_request_timeout,

@@ -6,18 +6,17 @@ Nothing but Redis fails the check: sources come and go, and opsd is there to say
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, TextIO, cast
+from typing import TYPE_CHECKING, Final, TextIO
 
 import trio
 
-from common.check import check as check_redis
+from common.check import check_redis, write_configuration
 from opsd.sources.roster import make_sources
 from opsd.tmux import Tmux
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from common.config import Settings
     from opsd.settings import OpsSettings
     from opsd.sources.source import Source
 
@@ -27,8 +26,8 @@ PATIENCE: Final = 6.0
 
 async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> int:
     """Print all of that to `out`; return 0 if Redis answers, else 1."""
-    # It reads what it prints from the class, and the Redis attributes, which are called the same here.
-    code = await check_redis("opsd", cast("Settings", settings), warnings, out)
+    write_configuration(settings, warnings, out)
+    answers = await check_redis("opsd", settings, out)
     sources = make_sources(settings, random.SystemRandom())
     lines: dict[str, str] = {}
     async with trio.open_nursery() as nursery:
@@ -38,7 +37,7 @@ async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> 
     tmux = await Tmux(settings.tmux_session).status()
     found = f"OK, {len(tmux.sessions)} sessions" if tmux.available else f"none: {tmux.reason}"
     out.write(f"tmux: {found}\n")
-    return code
+    return 0 if answers else 1
 
 
 async def _ask(source: Source, lines: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from opsd.schema import SCHEMA
 from opsd.serve import GRACE, LINGER, MOST_CONNECTIONS, WRITE_TIMEOUT
 from tests.support.client import handshake
-from tests.support.daemon import DaemonProcess, open_daemon
+from tests.support.daemon import DaemonProcess, environment, open_daemon
 from tests.support.opsd_telemetry import encoded, event, telemetry, worker
 from tests.support.raw import HOST, open_stream, wait_until
 
@@ -426,3 +426,19 @@ async def test_without_tmux_its_panel_says_so() -> None:
         assert not status["available"]
         assert "not installed" in status["reason"]
         assert (await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)).status_code == 503
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["redis", "no redis"])
+async def test_check_says_how_everything_is(redis_server: EmbeddedRedis, *, there: bool) -> None:
+    environ = environment(redis_server if there else NOWHERE, {"targets": f"statusd=http://{HOST}:1"}, module="opsd")
+    with trio.fail_after(60):
+        ended = await trio.run_process(
+            [sys.executable, "-m", "opsd", "check"], env=environ, check=False, capture_stdout=True, capture_stderr=True
+        )
+    lines = ended.stdout.decode().splitlines()
+    assert ended.stderr == b""
+    assert ended.returncode == (0 if there else 1)
+    assert f"OPS_TARGETS=statusd=http://{HOST}:1" in lines
+    assert any(line.startswith("redis: OK, version " if there else "redis: FAILED: ") for line in lines)
+    assert any(line.startswith("warning: statusd: unavailable: ") for line in lines)
+    assert any(line.startswith("tmux: ") for line in lines)
