@@ -14,13 +14,13 @@ import attrs
 import h11
 import trio
 
+from common.web.stream import READ_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of a request head (SPEC 2, HANDSHAKE_TIMEOUT)."""
-
-_READ_SIZE: Final = 4096
 
 
 @attrs.frozen
@@ -112,7 +112,7 @@ async def read_head(stream: trio.abc.ReceiveStream, *, within: float, early: byt
     with trio.move_on_after(within):
         while True:
             try:
-                data = await stream.receive_some(_READ_SIZE)
+                data = await stream.receive_some(READ_SIZE)
             except trio.BrokenResourceError as error:
                 raise BadHead(None) from error
             if not data:

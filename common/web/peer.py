@@ -28,14 +28,12 @@ from common.web.disconnect import (
     Disconnect,
 )
 from common.web.frames import HANGUP, PING
+from common.web.stream import READ_SIZE
 from common.web.wire import Wire
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
-
-READ_SIZE: Final = 4096
-"""Bytes read at a time: clients send little, and a waiting read must not hold a large buffer."""
 
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message; empty ones cost work too, and no byte limit would ever count them."""
@@ -97,8 +95,7 @@ class Peer:
         self._observe = observe
         self._scope: trio.CancelScope | None = None
         self._opened = False
-        # There is a parser only while there is something to parse: without one an idle client takes 1.6 KB less (the
-        # bench's row `memory`).
+        # There is a parser only while there is something to parse: idle clients are many (the bench's row `memory`).
         self._ws: Connection | None = None
         self._boundary = Boundary()
         self._text = bytearray()

@@ -2,7 +2,7 @@
 
 `trio.SocketStream` tries first and waits when that fails, which is right for streams that are full of data. Clients
 send 21 bytes in five seconds: nearly every first try fails, and costs a system call and an exception. Waiting first
-took 20 % off the CPU of 5,000 idle clients (the bench's row `idle-5000`).
+took a sixth off the CPU of 5,000 idle clients (the bench's row `idle-5000`).
 """
 
 from __future__ import annotations
