@@ -1,21 +1,29 @@
-# One way to do each common thing. Every target makes the virtual environment it needs, from the lock.
+# One way to do each common thing. Every target makes the virtual environment it needs, from a lock.
 #
 #   PYTHON=python3.13   the interpreter to use, else the first suitable one of PYTHONS
+#   VENV=/tmp/venv      another place for the daemons' environment, where the source tree can't be written
+#   DEV=/tmp/venv-dev   another place for the tests' environment
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
+#   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long, the fuzzer looks for so long
+#   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# What the daemons and the demo need, and what the tests, the lint, the bench and the fuzzer need as well.
 VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/ready
+DEV := .venv-dev
 
-# Those first for which there is a wheel that carries a redis-server.
-PYTHONS := python3.12 python3.11 python3.13 python3.14 python3
-SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+# Those first for which every locked package has a wheel.
+PYTHONS := python3.12 python3.13 python3.11 python3.14 python3
+SUITABLE := import sys, venv; from importlib.util import find_spec; \
+	sys.exit(sys.version_info < (3, 11) or not (find_spec("ensurepip") or find_spec("pip")))
+
+# Test processes at once: more than cores, for most of a test's time is waiting.
+JOBS := 4
 
 SECONDS ?=
 ROW :=
@@ -24,59 +32,75 @@ ARGS :=
 # What the container needs to build the project with, from the lock as well.
 BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-# An environment made with another interpreter than the one asked for now is made again.
-ifdef PYTHON
-ifneq ($(shell cat $(READY) 2>/dev/null),$(PYTHON))
-.PHONY: $(READY)
-endif
-endif
+# An environment is made again when another interpreter is asked for than the one that it was made with, and when that
+# one is gone or has become another, or it links to another source tree.
+MINOR := import sys; print("%d.%d" % sys.version_info[:2])
+stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
+	test "$$asked $$made" = \
+	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
+.PHONY: $(foreach environment,$(VENV) $(DEV),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz lock clean
+.PHONY: help demo test unit check bench fuzz environment environment-dev lock wheels clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: $(READY) ## a simulated run, from a private redis-server to a WebSocket client; SECONDS=10 ends it
-	@$(BIN)/python -m deploy.demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+demo: $(VENV)/ready ## a simulated run, from a private redis-server to a WebSocket client; SECONDS=10 ends it
+	@$(VENV)/bin/python -m deploy.demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
-test: $(READY) ## every test, with a real redis-server and real sockets
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV)/ready ## every test, with a real redis-server (the bundled one) and real sockets
+	@EMBEDDED_REDIS='$(or $(EMBEDDED_REDIS),bundled)' $(DEV)/bin/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
-unit: $(READY) ## the quick half of the tests: no process, no port
-	@$(BIN)/python -m pytest -m "not integration" $(ARGS)
+unit: $(DEV)/ready ## the quick half of the tests: no process, no port
+	@$(DEV)/bin/python -m pytest -n 2 --dist loadgroup -m "not integration" $(ARGS)
 
-check: $(READY) ## lint, format, types
-	$(BIN)/python -m ruff check .
-	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m mypy --strict
+check: $(DEV)/ready ## lint, format, types
+	$(DEV)/bin/python -m ruff check .
+	$(DEV)/bin/python -m ruff format --check .
+	$(DEV)/bin/python -m mypy --strict
 
-bench: $(READY) ## the daemons beside their peers, about 30 min; ROW=fanout-300 one row in less than a minute
-	@$(BIN)/python -m bench $(ROW) $(ARGS)
+bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-300 one row in less than a minute
+	@$(DEV)/bin/python -m bench $(ROW) $(ARGS)
 
-fuzz: $(READY) ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
-	@$(BIN)/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
+	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+environment: $(VENV)/ready ## what the daemons need, in .venv; VENV=/tmp/venv elsewhere
+
+environment-dev: $(DEV)/ready ## what the tests need, in .venv-dev; DEV=/tmp/venv-dev elsewhere
+
+$(VENV)/ready: requirements-demo.lock pyproject.toml deploy/environment.py
+	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable VENV $< '$(VENV)'
+
+$(DEV)/ready: requirements.lock pyproject.toml deploy/environment.py
+	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable DEV $< '$(DEV)'
 
 lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes newer ones
-	@$(find_python) && $$python -m venv --clear $(VENV)-lock
-	@$(VENV)-lock/bin/python -m pip install --quiet --only-binary :all: uv
+	@$(make_uv)
 	@$(uv_compile) pyproject.toml --all-extras --output-file requirements.lock
 	@$(uv_compile) pyproject.toml --constraint requirements.lock --output-file requirements-runtime.lock
-	@$(VENV)-lock/bin/python -c '$(BUILD_REQUIRES)' | \
+	@$(uv_compile) pyproject.toml --constraint requirements.lock --extra cli --extra embedded \
+		--output-file requirements-demo.lock
+	@.venv-lock/bin/python -c '$(BUILD_REQUIRES)' | \
 		$(uv_compile) - --constraint requirements.lock --output-file requirements-build.lock
-	@rm -rf $(VENV)-lock
+	@$(MAKE) --no-print-directory wheels
 
-clean: ## remove the virtual environment and everything else that can be made again
-	rm -rf $(VENV) $(VENV)-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+# Nothing is downloaded but what names the dependencies.
+PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
+VERSIONS := 3.11 3.12 3.13 3.14
+wheels: ## ask the index for a wheel of every locked package, for every Python and system that is supported
+	@test -x .venv-lock/bin/uv || { $(make_uv); }
+	@set -e; for platform in $(PLATFORMS); do for version in $(VERSIONS); do for lock in requirements*.lock; do \
+		.venv-lock/bin/uv pip install --quiet --dry-run --no-deps --require-hashes --only-binary :all: \
+			--python-platform $$platform --python-version $$version --target .venv-lock/none --requirement $$lock || \
+			{ echo "$$lock: not for Python $$version on $$platform" >&2; exit 1; }; \
+	done; done; done
+	@rm -rf .venv-lock
+
+# Elsewhere an environment is its maker's to remove.
+clean: ## remove the virtual environments in this directory and everything else that can be made again
+	rm -rf .venv .venv-dev .venv-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-# Every package with its hash and as a wheel: no compiler is needed. The project itself comes last, editable.
-$(READY): requirements.lock pyproject.toml
-	@$(find_python) && echo "making $(VENV) with $$python" >&2 && $$python -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
-		--requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation \
-		--editable .
-	@printf '%s' '$(PYTHON)' > $@
 
 define find_python
 python=; for candidate in $(or $(PYTHON),$(PYTHONS)); do \
@@ -87,7 +111,12 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
+define make_uv
+$(find_python) && $$python -m venv --clear .venv-lock && \
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: uv
+endef
+
 define uv_compile
-$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
 endef

@@ -22,6 +22,7 @@ Layout, in the order a run passes through it:
     table.py     the document as a page
     plot.py      the document as a picture
     store.py     the document as files
+    sources.py   apart from these: opsd's answers while a source of its telemetry is hostile
     peers/       the bridges that the daemons are compared with, one folder each
 
 `README.md` says what is measured and how to read it.

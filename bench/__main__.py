@@ -16,6 +16,7 @@ from bench.options import estimate, parse_options
 from bench.runner import run
 from bench.store import store
 from bench.table import render_document
+from common.early import open_standard_streams
 from common.embedded import EmbeddedRedisError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ INTERRUPTED: Final = 130
 
 
 def main() -> NoReturn:
+    open_standard_streams()
     options = parse_options(sys.argv[1:])
     if options.list:
         _list(options.rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from bench import wire
-from preflightd.checklist import evaluate
+from preflightd.checklist import packaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,14 +81,16 @@ def checklist_feed(run_id: str) -> Feed:
         for number in range(count):
             stamp = b"%d" % (_NOW + 1000 + number)
             hash_[b"timestamps:run_wepp"] = stamp
-            made.append(Write(command("HSET", run_id, b"timestamps:run_wepp", stamp), evaluate(hash_).frame()))
+            made.append(
+                Write(command("HSET", run_id, b"timestamps:run_wepp", stamp), packaged().evaluate(hash_).frame())
+            )
         return made
 
     flat = [part for item in fields.items() for part in item]
     return Feed(
         paths=[f"/{run_id}"],
         prepare=(command("DEL", run_id), command("HSET", run_id, *flat)),
-        greeting=evaluate(fields).frame(),
+        greeting=packaged().evaluate(fields).frame(),
         coalesced=True,
         writes=writes,
     )

@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +23,7 @@ import attrs
 import trio
 
 from bench import wire
+from common.modules import module_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -206,11 +206,11 @@ def _daemon(name: str, prefix: str) -> Target:
     def environment(port: int, redis_url: str) -> dict[str, str]:
         return {f"{prefix}LISTEN_ADDR": f"{HOST}:{port}", f"{prefix}REDIS_URL": redis_url, f"{prefix}LOG_LEVEL": "warn"}
 
-    return Target(name, lambda _port, _redis: [sys.executable, "-m", name], environment, prefix=prefix)
+    return Target(name, lambda _port, _redis: module_command(name), environment, prefix=prefix)
 
 
 def _python_command(module: str, port: int, redis_url: str) -> list[str]:
-    return [sys.executable, "-m", module, "--port", str(port), "--redis", redis_url]
+    return module_command(module, "--port", str(port), "--redis", redis_url)
 
 
 def _python_peer(name: str, *packages: str, health_by_upgrade: bool = False) -> Target:

@@ -1,10 +1,15 @@
 """What every daemon shares; it knows nothing of runs, checklists or dashboards.
 
+early            what must hold before anything else is imported: signals are noted, standard streams exist
 config/          environment -> frozen settings; durations, sizes, secrets; warnings as values
 secret           a password or token, masked everywhere, its file read anew each time
+names            a name's addresses, and an open connection to one of them
+quote            what strangers say, fit for a log line or an answer
 backoff          jittered delays as a pure function (injected rng)
 logs             one JSON object a line, written by a thread of its own
 metrics          counters, and the families that they become; disabled they cost nothing
+histogram        durations by bucket
+labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
 fanout           Topic and Hub: who listens to what
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
@@ -13,14 +18,18 @@ fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
+modules          how a process of ours starts another
+foreground       a command that a person or a pipe waits for
 process          the process that an operator starts
 workers/         several processes that serve one port as one daemon
 check            `<daemon> check`: the effective configuration, and whether Redis can be reached
+collector        how the cyclic collector runs in a serving process
 cli              the command line that every daemon has
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
 watch/           the terminal client
+version          which version this is
 
-Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> backoff, config. Web and
-fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing here
-imports a daemon.
+Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> names, backoff, config. Web
+and fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing
+here imports a daemon.
 """

@@ -1,6 +1,7 @@
 """`<daemon> check`: what is configured, and whether Redis can be reached and the operator listened to (SPEC 2).
 
-One connection attempt by the same link that the daemon serves with, so that what passes here works there.
+One connection attempt by the same link that the daemon serves with, and one of each question that serving needs, so
+that what passes here works there: a user without the right to SUBSCRIBE can connect, and serve nobody.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 import trio
 from redis.exceptions import NoPermissionError, RedisError
@@ -16,6 +17,8 @@ from redis.exceptions import NoPermissionError, RedisError
 from common.admin.sockets import obstacle
 from common.config import describe
 from common.logs import make_logger
+from common.quote import quote
+from common.redis.handshake import ROLE_QUESTION
 from common.redis.link import Link, LinkPolicy, RedisRefused, RedisUnavailable
 
 if TYPE_CHECKING:
@@ -26,9 +29,17 @@ if TYPE_CHECKING:
     from common.redis.url import RedisURL
     from common.secret import Secret
 
+_LONGEST_WORD: Final = 40
+"""Characters of a server's name or version."""
+
+_FORBIDDEN_COMMAND: Final = re.compile(r"permissions? to run the '")
+"""What Redis says of a command; of a key or a channel it speaks of access."""
 
 Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
 """What a daemon asks of Redis besides: whether all is well, and a line that says how it is."""
+
+Probe = Callable[["Link"], Awaitable[None]]
+"""Asks Redis once for everything that the daemon needs, and changes nothing. Raises the RedisError of what it lacks."""
 
 
 class RedisSettings(Protocol):
@@ -43,6 +54,10 @@ class RedisSettings(Protocol):
         """Where the URL has none."""
 
     @property
+    def redis_connect_timeout(self) -> float:
+        """Seconds."""
+
+    @property
     def redis_request_timeout(self) -> float:
         """Seconds."""
 
@@ -55,18 +70,25 @@ class RedisSettings(Protocol):
         """Seconds."""
 
 
-async def check(name: str, settings: Settings, warnings: Sequence[str], out: TextIO, look: Look | None = None) -> int:
+async def check(
+    name: str,
+    settings: Settings,
+    warnings: Sequence[str],
+    out: TextIO,
+    look: Look | None = None,
+    probe: Probe | None = None,
+) -> int:
     """Print the configuration of the daemon `name` and whether its Redis answers to `out`; return 0 if so, else 1.
 
     The operator's listener is not bound, since a daemon may be running, but looked at.
 
-    What `look` finds is printed too; it warns, and fails nothing.
+    What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check.
     """
     write_configuration(settings, warnings, out)
     trouble = obstacle(settings.admin_listen_addr)
     if trouble is not None:
         out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
-    answers = await check_redis(name, settings, out, look)
+    answers = await check_redis(name, settings, out, look, probe)
     return 0 if answers and trouble is None else 1
 
 
@@ -76,23 +98,29 @@ def write_configuration(settings: Configuration, warnings: Sequence[str], out: T
     out.writelines(f"warning: {warning}\n" for warning in warnings)
 
 
-async def check_redis(name: str, settings: RedisSettings, out: TextIO, look: Look | None = None) -> bool:
-    """Print whether Redis answers the daemon `name`, and what `look` finds; return whether it does."""
-    failure, lines = await _try_redis(name, settings, look)
+async def check_redis(
+    name: str, settings: RedisSettings, out: TextIO, look: Look | None = None, probe: Probe | None = None
+) -> bool:
+    """Print whether Redis gives the daemon `name` what it needs, and what `look` finds; return whether it does."""
+    failure, lines = await _try_redis(name, settings, look, probe)
     if failure is not None:
-        out.write(f"redis: FAILED: {failure}\n")
+        out.write(f"redis: FAILED: {quote(str(failure))}\n")
         return False
     out.writelines(f"{line}\n" for line in lines)
     return True
 
 
-async def _try_redis(name: str, settings: RedisSettings, look: Look | None) -> tuple[BaseException | None, list[str]]:
+async def _try_redis(
+    name: str, settings: RedisSettings, look: Look | None, probe: Probe | None
+) -> tuple[BaseException | None, list[str]]:
     """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
     policy = LinkPolicy(
         request_timeout=settings.redis_request_timeout,
+        connect_timeout=settings.redis_connect_timeout,
         retry_base=settings.redis_retry_base,
         retry_max=settings.redis_retry_max,
         max_retries=1,
+        wait_for_loading=False,
     )
     log = make_logger("error", name, _Silence())
     link = Link(
@@ -103,7 +131,9 @@ async def _try_redis(name: str, settings: RedisSettings, look: Look | None) -> t
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(link.run)
-            lines.append(f"redis: OK, version {await _version(link)}")
+            if probe is not None:
+                lines += await _probe(link, probe)
+            lines.insert(0, f"redis: OK{await _server(link)}")
             if look is not None:
                 well, text = await look(link)
                 lines.append(text if well else f"warning: {text}")
@@ -114,14 +144,31 @@ async def _try_redis(name: str, settings: RedisSettings, look: Look | None) -> t
     return failure, lines
 
 
-async def _version(link: Link) -> str:
+async def _probe(link: Link, probe: Probe) -> list[str]:
+    """Try what serving needs. A refusal of the name that was tried says nothing of other names: that is a warning."""
     try:
-        info = await link.request("INFO", "server")
-    except NoPermissionError:
-        # Serving needs no INFO: a user who may not ask for it is well configured.
-        return "unknown"
-    found = re.search(rb"redis_version:([^\r\n]+)", info if isinstance(info, bytes) else b"")
-    return found[1].decode("ascii", "replace") if found else "unknown"
+        await probe(link)
+    except NoPermissionError as error:
+        if _FORBIDDEN_COMMAND.search(str(error)):
+            raise
+        return [f"warning: can't tell whether everything may be used that serving needs: {error}"]
+    return []
+
+
+async def try_subscribe(link: Link, channel: bytes) -> None:
+    """Subscribe to `channel` and take it back. Raises the RedisError of a refusal."""
+    try:
+        await link.wait_active(link.subscribe(channel))
+    finally:
+        link.unsubscribe(channel)
+
+
+async def _server(link: Link) -> str:
+    """Which server it is, in its own words; empty where it does not say. HELLO needs no right of the user's."""
+    answer = await link.request(*ROLE_QUESTION)
+    said = [answer.get(name) for name in (b"server", b"version")] if isinstance(answer, dict) else []
+    words = [quote(word, _LONGEST_WORD) for word in said if isinstance(word, bytes)]
+    return f", {' '.join(words)}" if len(words) == 2 else ""
 
 
 class _Deaf:

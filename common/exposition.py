@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 """A sample's name, its labels, its value."""
 
-# What several processes have in common is not added up.
-_LOWEST: Final = ("_redis_up", "process_start_time_seconds", "process_max_fds")
-_HIGHEST: Final = ("_origin_check_disabled", "python_info")
+# What several processes have in common is not added up: by name, without the daemon's prefix (`status2_`, `python_`).
+_LOWEST: Final = frozenset({"redis_up", "start_time_seconds", "max_fds"})
+# The daemon is as ready as the process says that sees most of it; one that has not yet come so far speaks for itself.
+_HIGHEST: Final = frozenset({"build", "draining", "info", "origin_check_disabled", "ready", "workers"})
+# What a process that does not answer can't be believed to be any longer.
+_FLEETING: Final = frozenset({"ready", "workers_ready"})
 
 
 @attrs.frozen
@@ -51,15 +54,20 @@ class Reporter:
 
     def report(self) -> Report:
         """Everything, as it is now."""
-        return tuple(
-            Family(
-                metric.name,
-                metric.type,
-                metric.documentation,
-                tuple((sample.name, tuple(sorted(sample.labels.items())), sample.value) for sample in metric.samples),
-            )
-            for metric in self._registry.collect()
+        return report_of(self._registry.collect())
+
+
+def report_of(metrics: Iterable[Metric]) -> Report:
+    """These metrics as plain values."""
+    return tuple(
+        Family(
+            metric.name,
+            metric.type,
+            metric.documentation,
+            tuple((sample.name, tuple(sorted(sample.labels.items())), sample.value) for sample in metric.samples),
         )
+        for metric in metrics
+    )
 
 
 def merge(reports: Iterable[Report]) -> Report:
@@ -85,6 +93,16 @@ def totals(report: Report) -> Report:
     return tuple(family for family in report if family.kind in {"counter", "histogram"})
 
 
+def last_words(report: Report) -> Report:
+    """The report of a process that does not answer: what it counted and holds stays, and it is ready for nothing."""
+    return tuple(
+        attrs.evolve(family, samples=tuple((name, labels, 0.0) for name, labels, _ in family.samples))
+        if _own_name(family.name) in _FLEETING
+        else family
+        for family in report
+    )
+
+
 def render(report: Report, accept: str) -> tuple[bytes, str]:
     """The body and content type that suit an `Accept` header: OpenMetrics where asked for, else Prometheus text."""
     try:
@@ -98,11 +116,16 @@ def render(report: Report, accept: str) -> tuple[bytes, str]:
 
 
 def _combination(name: str) -> Callable[[float, float], float]:
-    if name.endswith(_LOWEST):
+    own = _own_name(name)
+    if own in _LOWEST:
         return min
-    if name.endswith(_HIGHEST):
+    if own in _HIGHEST:
         return max
     return lambda one, other: one + other
+
+
+def _own_name(name: str) -> str:
+    return name.partition("_")[2]
 
 
 class _Reported(Collector):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
+from common.quote import quote
 from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.web.frames import Frames, gap_frame
 
@@ -128,6 +129,11 @@ class Hub:
         """All topics, as they are at any moment, deserted ones included; to be looked at."""
         return self._topics.values()
 
+    def clients(self, channel: bytes) -> int:
+        """Clients that follow `channel`."""
+        topic = self._topics.get(channel)
+        return 0 if topic is None else len(topic.peers)
+
     def join(self, channel: bytes, peer: Peer) -> Topic:
         """Let `peer` follow `channel`, subscribing to it if need be. `wait_ready` tells when messages will come."""
         topic = self._topics.get(channel)
@@ -180,7 +186,7 @@ class Hub:
                 await topic.run()
             except Exception:  # noqa: BLE001 - see below
                 # The barrier: one topic's bug ends its clients. The next one makes the topic anew.
-                self._log.exception("topic failed", channel=topic.channel.decode("utf-8", "replace"))
+                self._log.exception("topic failed", channel=quote(topic.channel))
                 if self._topics.get(topic.channel) is topic:
                     self._forget(topic.channel)
                 topic.end(INTERNAL_ERROR)
@@ -229,7 +235,7 @@ class Hub:
             try:
                 frames = topic.encode(payloads)
             except Exception:  # noqa: BLE001 - the barrier: one topic's bug ends its clients, not the link
-                self._log.exception("messages could not be encoded", channel=topic.channel.decode("utf-8", "replace"))
+                self._log.exception("messages could not be encoded", channel=quote(topic.channel))
                 topic.end(INTERNAL_ERROR)
                 continue
             if frames.number:
@@ -248,7 +254,9 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             return
-        topic.resync()
+        if self.link.online:
+            # Else nothing can be asked yet, and `on_online` has every topic's turn in one go.
+            topic.resync()
         if gap is None:
             return
         followers = [peer for peer in topic.peers if peer.opened]
@@ -270,7 +278,7 @@ class Hub:
 
     def on_refused(self, channel: bytes, error: Exception) -> None:
         """Redis refuses this channel to us: its clients end, nobody else's."""
-        self._log.warning("subscription refused", channel=channel.decode("utf-8", "replace"), error=str(error))
+        self._log.warning("subscription refused", channel=quote(channel), error=quote(str(error)))
         topic = self._topics.get(channel)
         if topic is not None:
             topic.end(REFUSED_BY_REDIS)

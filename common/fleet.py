@@ -20,6 +20,9 @@ class Fleet(Protocol):
     def unready(self) -> str | None:
         """Why the daemon as a whole is not ready, in a line, apart from this process's own reasons; None if it is."""
 
+    def stands_in(self) -> bool:
+        """Whether other processes serve, so that this one may be on its way to its first contact with Redis."""
+
     async def report(self) -> Report:
         """The figures of all processes as one. Raises `FleetError`."""
 
@@ -33,6 +36,10 @@ class Alone:
     def unready(self) -> str | None:
         """Nothing that this process doesn't know itself."""
         return None
+
+    def stands_in(self) -> bool:
+        """There is nobody else."""
+        return False
 
     async def report(self) -> Report:
         """This process's own figures."""

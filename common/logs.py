@@ -36,6 +36,12 @@ CLOSE_TIMEOUT: Final = 2.0
 RETRY: Final = 0.05
 """Seconds between tries of a full output that doesn't block."""
 
+TEXT_LIMIT: Final = 2000
+"""Characters of a field. What strangers say is quoted shorter (`common.quote`); this holds whatever is logged."""
+
+TRACEBACK_LIMIT: Final = 16_000
+"""Characters of a traceback."""
+
 LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error"}
 
@@ -55,10 +61,11 @@ class Writable(Protocol):
 
 
 class ThreadedWriter:
-    """A sink whose thread does the blocking writes, in batches, in order."""
+    """A sink whose thread does the blocking writes, in batches, in order. `daemon` is named in the lines of its own."""
 
-    def __init__(self, out: Writable, *, limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, out: Writable, *, limit: int = QUEUE_LIMIT, daemon: str | None = None) -> None:
         self._out = out
+        self._daemon = daemon
         self._limit = limit
         self._lines: deque[bytes] = deque()
         self._queued = 0
@@ -100,7 +107,7 @@ class ThreadedWriter:
                 dropped, self._dropped = self._dropped, 0
                 self._to_be_said = False
                 last = self._closing
-            written = self._write([*lines, *([_dropped_line(dropped)] if dropped else [])])
+            written = self._write([*lines, *([_dropped_line(dropped, self._daemon)] if dropped else [])])
             with self._changed:
                 self._queued = sum(map(len, self._lines))
                 if not written:
@@ -120,28 +127,33 @@ class ThreadedWriter:
 
 
 @contextmanager
-def open_logs(level: str, component: str, out: Writable | None = None) -> Iterator[Logger]:
+def open_logs(level: str, daemon: str, out: Writable | None = None) -> Iterator[Logger]:
     """Yield the process's logger; on exit the queued lines are written, within `CLOSE_TIMEOUT`.
 
-    `level` is one of `debug`, `info`, `warn`, `error`; `component` names the daemon; `out` is standard output unless
+    `level` is one of `debug`, `info`, `warn`, `error`; `daemon` is in every line; `out` is standard output unless
     given.
     """
     # Unbuffered, and not sys.stdout: what could not be written must not be tried again when the interpreter ends.
-    writer = ThreadedWriter(io.FileIO(sys.stdout.fileno(), "wb", closefd=False) if out is None else out)
+    out = io.FileIO(sys.stdout.fileno(), "wb", closefd=False) if out is None else out
+    writer = ThreadedWriter(out, daemon=daemon)
     try:
-        yield make_logger(level, component, writer)
+        yield make_logger(level, daemon, writer)
     finally:
         writer.close()
 
 
-def make_logger(level: str, component: str, sink: LineSink) -> Logger:
-    """A logger that renders each event to one JSON line and gives it to `sink`."""
+def make_logger(level: str, daemon: str, sink: LineSink) -> Logger:
+    """A logger that renders each event to one JSON line and gives it to `sink`.
+
+    Its component is the daemon itself; a part of it binds another one, and the lines name the daemon all the same.
+    """
     logger: Logger = structlog.wrap_logger(
         sink,
         processors=[structlog.processors.ExceptionRenderer(), _render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,
-        component=component,
+        component=daemon,
+        daemon=daemon,
     )
     return logger.bind()
 
@@ -155,20 +167,30 @@ def _render(sink: WrappedLogger, method: str, event: EventDict) -> str:
         "component": event.pop("component"),
     }
     if "exception" in event:
-        event["traceback"] = event.pop("exception")
+        event["traceback"] = _shorten(event.pop("exception"), TRACEBACK_LIMIT)
     line.update(event)
     sink.write(_to_json(line))
     raise structlog.DropEvent
 
 
 def _to_json(line: dict[str, object]) -> str:
-    """The line as JSON; what JSON has no word for is said as text, whatever it is: a log line must not end a task."""
+    """The line as JSON; what JSON has no word for is said as text, whatever it is: a log line must not end a task.
+
+    No character that steers a terminal or a viewer is raw in it: JSON has an escape for each.
+    """
+    bounded = {
+        name: _shorten(value, TEXT_LIMIT) if isinstance(value, str) and name != "traceback" else value
+        for name, value in line.items()
+    }
     try:
-        return _dumps(line)
+        text = _dumps(bounded)
     except (TypeError, ValueError, RecursionError):
-        return _dumps(
-            {name: value if isinstance(value, str | bool | None) else _text(value) for name, value in line.items()}
+        text = _dumps(
+            {name: value if isinstance(value, str | bool | None) else _text(value) for name, value in bounded.items()}
         )
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
 def _dumps(line: dict[str, object]) -> str:
@@ -177,9 +199,18 @@ def _dumps(line: dict[str, object]) -> str:
 
 def _text(value: object) -> str:
     try:
-        return str(value)
+        return _shorten(str(value), TEXT_LIMIT)
     except Exception:  # noqa: BLE001 - an object that can't even be named is named by its type
         return f"<{type(value).__name__}>"
+
+
+def _shorten(text: str, limit: int) -> str:
+    """`text` within `limit` characters: a piece is left out of its middle, since a traceback says most at its end."""
+    if len(text) <= limit:
+        return text
+    note = f"\n… {len(text)} characters, cut …\n"
+    kept = (limit - len(note)) // 2
+    return text[:kept] + note + text[-kept:]
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:
@@ -208,6 +239,7 @@ def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _dropped_line(count: int) -> bytes:
-    line = {"time": _timestamp(), "level": "warn", "msg": "log lines dropped", "component": "logs", "count": count}
+def _dropped_line(count: int, daemon: str | None) -> bytes:
+    line: dict[str, object] = {"time": _timestamp(), "level": "warn", "msg": "log lines dropped", "component": "logs"}
+    line |= ({} if daemon is None else {"daemon": daemon}) | {"count": count}
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"

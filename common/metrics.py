@@ -6,40 +6,28 @@ not one per client, whether metrics are served or not. They become metrics only 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
+from common import labels
+from common.exposition import Report, report_of
+from common.histogram import BUCKETS, Histogram
+from common.version import version
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric
-
-BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the delivery histogram, in seconds."""
-
-
-@attrs.define
-class Histogram:
-    """Observations counted by bucket; the last bucket has no upper bound."""
-
-    counts: list[int] = attrs.field(factory=lambda: [0] * (len(BUCKETS) + 1))
-    total: float = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
 
 
 @attrs.define
 class Answers:
-    """Requests and their answers: pages, refusals, and the 101s that open conversations."""
+    """Users' handshakes and their answers: refusals, and the 101s that open conversations. Pages are not counted."""
 
     total: int = 0
     """Answers given."""
@@ -49,6 +37,20 @@ class Answers:
     """From each request's head to its answer, added up."""
     in_flight: int = 0
     """Requests that wait for their answer now."""
+
+
+@attrs.define
+class HashFigures:
+    """What a daemon that reads hashes counts besides."""
+
+    reads: Histogram | None = None
+    """Seconds from wanting a hash to having it, its turn for a connection included; None when nobody reads it."""
+    failures: Counter[str] = attrs.field(factory=Counter)
+    """Reads that brought no hash, by reason (`labels.READ_FAILURES`)."""
+    missed_changes: int = 0
+    """Resyncs that found a change of which there was no notification."""
+    notifications: labels.Notifications = "unknown"
+    """Whether Redis says when a hash changes, as it was last asked."""
 
 
 @attrs.define
@@ -74,7 +76,9 @@ class Counters:
     delivery: Histogram | None = None
     """Seconds from Redis' bytes read to the last client written, one observation a batch; None when nobody reads it."""
     answers: Answers = attrs.field(factory=Answers)
-    """Every request's answer; told to the operator's listener (`common.admin`), not to a scrape."""
+    """Every handshake's answer; told to the operator's listener (`common.admin`), not to a scrape."""
+    hashes: HashFigures | None = None
+    """None for a daemon that reads none."""
 
 
 @attrs.frozen
@@ -84,9 +88,17 @@ class Gauges:
     connections_active: int
     backlog_bytes: int
     topics_active: int
+    ready: bool
+    """Whether a health check of the daemon would say so, as this process sees it."""
+    draining: bool
+    workers: int
+    """Serving processes that there should be."""
     redis_up: bool
     redis_reconnects: int
     redis_timeouts: int
+    redis_round_trips: Histogram
+    client_round_trips: Histogram | None
+    """None when nobody reads it."""
     origin_check_disabled: bool
 
 
@@ -102,27 +114,68 @@ class DaemonCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families, read now."""
         counters, gauges = self._counters, self._gauges()
+        yield InfoMetricFamily(f"{self._prefix}_build", "What runs", value={"version": version()})
         yield self._gauge("connections_active", "WebSocket conversations open now", gauges.connections_active)
         yield self._counter("connections", "WebSocket conversations opened", counters.connections)
-        yield self._labelled("disconnects", "Conversations ended", "reason", counters.disconnects)
-        yield self._labelled("handshakes_rejected", "Requests refused", "reason", counters.rejected)
+        yield self._labelled("disconnects", "Conversations ended", "reason", labels.DISCONNECTS, counters.disconnects)
+        yield self._labelled("handshakes_rejected", "Requests refused", "reason", labels.REJECTIONS, counters.rejected)
         yield self._labelled(
-            "client_messages", "Messages and control frames from clients", "kind", counters.client_messages
+            "client_messages",
+            "Messages and control frames from clients",
+            "kind",
+            labels.CLIENT_MESSAGES,
+            counters.client_messages,
         )
         yield self._counter(self._sent_name, "Messages sent, one per client that got it", counters.messages_sent)
-        yield self._labelled("messages_dropped", "Messages not forwarded", "reason", counters.dropped)
+        yield self._labelled("messages_dropped", "Messages not forwarded", "reason", labels.DROPPED, counters.dropped)
         yield self._counter("gaps", "Interruptions of topics that had clients", counters.gaps)
         yield self._counter("write_errors", "Connections that a failed write ended", counters.write_errors)
         yield self._counter(
             "redis_reconnects", "Times the Redis connection was made, the first included", gauges.redis_reconnects
         )
+        yield self._counter(
+            "redis_recoveries",
+            "Times the Redis connection was made again after it had been lost",
+            max(0, gauges.redis_reconnects - 1),
+        )
         yield self._counter("redis_timeouts", "Requests to Redis that timed out", gauges.redis_timeouts)
+        yield self._histogram("redis_round_trip_seconds", "A probe of Redis to its answer", gauges.redis_round_trips)
         yield self._gauge("redis_up", "Whether Redis is connected and subscribed", gauges.redis_up)
         yield self._gauge("backlog_bytes", "Bytes queued for slow clients", gauges.backlog_bytes)
         yield self._gauge("topics_active", "Redis channels with at least one client", gauges.topics_active)
         yield self._gauge("origin_check_disabled", "Whether every Origin passes", gauges.origin_check_disabled)
+        yield self._gauge("ready", "Whether clients are taken", gauges.ready)
+        yield self._gauge("draining", "Whether the daemon is on its way out", gauges.draining)
+        yield self._gauge("workers", "Serving processes that there should be", gauges.workers)
+        yield self._gauge(
+            "workers_ready", "Serving processes that take clients", gauges.redis_up and not gauges.draining
+        )
+        # The parent of several workers adds what it counts (`supervised`).
+        yield restarts(self._prefix, 0)
         if counters.delivery is not None:
             yield self._histogram("delivery_seconds", "Redis' bytes read to last client written", counters.delivery)
+        if gauges.client_round_trips is not None:
+            yield self._histogram(
+                "client_round_trip_seconds", "A ping to its pong, of sampled clients", gauges.client_round_trips
+            )
+        if counters.hashes is not None:
+            yield from self._hashes(counters.hashes)
+
+    def _hashes(self, hashes: HashFigures) -> Iterator[Metric]:
+        if hashes.reads is not None:
+            yield self._histogram("hgetall_seconds", "Wanting a run's hash to having it", hashes.reads)
+        yield self._labelled(
+            "hgetall_failures", "Reads that brought no hash", "reason", labels.READ_FAILURES, hashes.failures
+        )
+        yield self._counter(
+            "resync_changes", "Resyncs that found a change without a notification", hashes.missed_changes
+        )
+        notifications = GaugeMetricFamily(
+            f"{self._prefix}_notifications", "Processes by whether Redis notifies of changes", labels=["state"]
+        )
+        for state in labels.NOTIFICATIONS:
+            notifications.add_metric([state], state == hashes.notifications)
+        yield notifications
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         return GaugeMetricFamily(f"{self._prefix}_{name}", text, value=value)
@@ -130,9 +183,9 @@ class DaemonCollector(Collector):
     def _counter(self, name: str, text: str, value: float) -> Metric:
         return CounterMetricFamily(f"{self._prefix}_{name}", text, value=value)
 
-    def _labelled(self, name: str, text: str, label: str, values: Counter[str]) -> Metric:
+    def _labelled(self, name: str, text: str, label: str, known: Iterable[str], values: Counter[str]) -> Metric:
         family = CounterMetricFamily(f"{self._prefix}_{name}", text, labels=[label])
-        for key, value in sorted(values.items()):
+        for key, value in sorted({**dict.fromkeys(known, 0), **values}.items()):
             family.add_metric([key], value)
         return family
 
@@ -141,3 +194,13 @@ class DaemonCollector(Collector):
         family = HistogramMetricFamily(f"{self._prefix}_{name}", text)
         family.add_metric([], list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total)
         return family
+
+
+def restarts(prefix: str, number: int) -> Metric:
+    """How many workers took the place of one that was gone; only the parent of several counts any."""
+    return CounterMetricFamily(f"{prefix}_workers_restarted", "Workers that took the place of another", value=number)
+
+
+def supervised(prefix: str, restarted: int) -> Report:
+    """What the parent of several workers adds to their reports."""
+    return report_of([restarts(prefix, restarted)])

@@ -24,9 +24,14 @@ from common.admin.source import ALONE, Local, about
 from common.config import Settings, describe
 from common.daemon import BAD_CONFIGURATION, Daemon, Service
 from common.embedded import EmbeddedRedisError, open_embedded_redis
+from common.metrics import supervised
+from common.modules import module_command
 from common.redis.url import parse_redis_url
 from common.signals import run_until_told
+from common.version import version
 from common.web.listener import bind, bound_to
+from common.web.path import Target
+from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -55,11 +60,8 @@ def serve_process(daemon: Daemon[S], settings: S, environ: Mapping[str, str], lo
         except OSError as error:
             log.error("can't listen", address=str(address), error=error.strerror or str(error))
             return BAD_CONFIGURATION
-        try:
-            return trio.run(_serve, daemon, settings, dict(environ), listeners, admin, log, embedded)
-        except EmbeddedRedisError as error:
-            log.error("no private redis", error=str(error))
-            return BAD_CONFIGURATION
+        serve = partial(_serve, daemon, settings, dict(environ), listeners, admin, log, embedded)
+        return trio.run(run_until_told, serve, log)
 
 
 def raise_file_limit(log: Logger) -> None:
@@ -81,10 +83,15 @@ async def _serve(
     admin: AdminSockets | None,
     log: Logger,
     embedded: bool,
+    stop: trio.Event,
 ) -> int:
     async with AsyncExitStack() as stack:
         if embedded:
-            redis = await stack.enter_async_context(open_embedded_redis())
+            try:
+                redis = await stack.enter_async_context(open_embedded_redis())
+            except EmbeddedRedisError as error:
+                log.error("no private redis", error=str(error))
+                return BAD_CONFIGURATION
             url = redis.url(settings.redis_url.db)
             settings = attrs.evolve(
                 settings, redis_url=parse_redis_url(url, settings.redis_url.db), redis_password=None
@@ -94,7 +101,7 @@ async def _serve(
             log.info("private redis", publish_to=url)
             # For the person who asked for it, whatever LOG_LEVEL says.
             sys.stderr.write(f"publish to {url}\n")
-        log.info("starting", daemon=daemon.name, settings=describe(settings))
+        log.info("starting", daemon=daemon.name, version=version(), settings=describe(settings))
         if not settings.allowed_origins:
             log.warning(
                 "origin check disabled",
@@ -109,22 +116,33 @@ async def _serve(
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report
         else:
-            command = [sys.executable, "-m", daemon.name, "serve"]
             source = roster = Roster(about(daemon, settings))
             supervisor = Supervisor(
-                command, environ, listeners, settings.workers, settings.drain_timeout, log, roster if admin else None
+                Spawner(module_command(daemon.name, "serve"), environ, listeners),
+                settings.workers,
+                settings.drain_delay + settings.drain_timeout,
+                log,
+                observer=roster if admin else None,
+                own_report=partial(supervised, daemon.metrics_prefix),
             )
             run = supervisor.run
             report = supervisor.report
         if admin is None:
-            return await run_until_told(run, log)
+            return await run(stop)
         server = AdminServer(
             source=source,
             report=report,
-            access=Access(admin.address, settings.admin_token),
+            channel_of=_channels(daemon, settings),
+            access=Access(admin.address, settings.admin_token, settings.trusted_proxies),
             log=log.bind(component="admin"),
         )
-        return await run_until_told(partial(_run_with_admin, server, admin, run), log)
+        return await _run_with_admin(server, admin, run, stop)
+
+
+def _channels(daemon: Daemon[S], settings: S) -> Callable[[str], bytes]:
+    """The Redis channel of a name, which is a conversation's path without its slash."""
+    route = daemon.make_route(settings)
+    return lambda name: route(Target(f"/{name}", {})).channel
 
 
 async def _run_with_admin(

@@ -12,6 +12,8 @@ from typing import Final
 
 import attrs
 
+from common.quote import quote
+
 FILE_LIMIT: Final = 65536
 """Bytes; a longer file is no password but a mistake."""
 
@@ -55,7 +57,7 @@ class Secret:
 
     def describe(self) -> str:
         """Where the secret comes from, fit for logs: `file /run/secrets/x`, or `set`."""
-        return "set" if self.path is None else f"file {_printable(self.path)}"
+        return "set" if self.path is None else f"file {quote(str(self.path))}"
 
     def __repr__(self) -> str:
         return f"Secret({self.variable}: {self.describe()})"
@@ -82,8 +84,3 @@ class Secret:
 def _is_utf8(text: str) -> bool:
     """False for the surrogates that stand for bytes which were not UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _printable(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else ascii(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fuzz import conversation
-from fuzz.targets import checklist, configuration, frames, http_head, resp
+from fuzz.targets import checklist, configuration, frames, http_head, resp, rules
 
 if TYPE_CHECKING:
     from fuzz.target import Target
@@ -17,4 +17,5 @@ TARGETS: Final[tuple[Target, ...]] = (
     frames.TARGET,
     http_head.TARGET,
     resp.TARGET,
+    rules.TARGET,
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_SIZE: Final = 64 * 1024
 """The daemon's default."""
 
-CLOSES: Final = (1000, None, 3000, 4999)
+CLOSES: Final = (1000, None, 1014, 3000, 4999)
 """Codes with which a client closes, None for a close frame without one; none that a server uses for its own ends."""
 
 _BROKEN: Final = frozenset({1002})

@@ -4,13 +4,23 @@ settings   what it can be told
 sources/   where the figures come from: each daemon's telemetry, the outside API; each on its own
 windows    what growing counters did lately: per second, per minute (pure)
 modes      the traffic mode and when it changes (pure)
+crew       how many workers a source has, and should have (pure)
+events     what changes, as values (pure)
 figures    all readings -> one vector (pure)
 vector     the status document as values; schema: its JSON Schema (pure)
 board      the newest values and the newest status; what everything else reads
-history    a sample of the status every few seconds, kept in Redis
-alerts     changes of the traffic mode, posted to a webhook
+history    a sample of the status every few seconds, kept in Redis; keys: where (pure)
+alerts     what changes, posted to a webhook; ledger: what of it is to be told (pure)
+viewers    how many clients follow a run
 tmux       the local tmux: its sessions, ours started and stopped
-auth       who may do what (pure)
+launch, tmux_script   by which commands (pure)
+auth       who may do what (pure); guesses: wrong tokens, by address (pure)
+places     how many sockets and requests an address may hold (pure)
+tally      warnings that count
+heads      what a request's head must be (pure); http1: Hypercorn's protocol, of HTTP/1.1 only
+cli, check, process   the command line; `opsd check`; the process that serves
+endpoints  the table of routes; openapi: the document made of it (pure)
+exposition the status as Prometheus series; cpu: one counter that never falls (pure)
 api, live, pages, app, serve   the web application on top: JSON, the WebSocket, the page, its listener
 web/       the page itself, as the browser gets it
 

@@ -17,10 +17,23 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from common.web.path import BadPath, Name
+from opsd.alerts import Outcomes
 from opsd.auth import UNAUTHORIZED, Request
-from opsd.exposition import expose
+from opsd.endpoints import (
+    DEFAULT_EVENTS,
+    DEFAULT_MINUTES,
+    DEFAULT_POINTS,
+    ENDPOINTS,
+    MOST_EVENTS,
+    MOST_MINUTES,
+    MOST_POINTS,
+    Needs,
+)
+from opsd.exposition import Beside, expose
 from opsd.history import HistoryUnavailableError
 from opsd.live import Live
+from opsd.openapi import openapi
 from opsd.pages import INDEX
 from opsd.schema import SCHEMA
 from opsd.sources.source import SnapshotError
@@ -36,14 +49,9 @@ if TYPE_CHECKING:
     from opsd.board import Board
     from opsd.pages import Page
     from opsd.settings import OpsSettings
-    from opsd.tmux import TmuxStatus, Window
-
-ROUTES: Final = 19
-"""How many there are: the status counts them."""
-
-STATUS: Final = "/api/dev/status"
-LOGIN: Final = "/api/login"
-CONFIG: Final = "/api/dev/config"
+    from opsd.tmux import TmuxStatus
+    from opsd.tmux_script import Window
+    from opsd.viewers import Count
 
 LARGEST_BODY: Final = 8192
 """Bytes of a request; only a login has any."""
@@ -51,12 +59,11 @@ LARGEST_BODY: Final = 8192
 BODY_TIMEOUT: Final = 5.0
 HISTORY_TIMEOUT: Final = 5.0
 
-DEFAULT_MINUTES: Final = 60
-MOST_MINUTES: Final = 31 * 24 * 60
-DEFAULT_POINTS: Final = 300
-MOST_POINTS: Final = 2000
-DEFAULT_EVENTS: Final = 100
-MOST_EVENTS: Final = 500
+VIEWERS_TIMEOUT: Final = 5.0
+"""Seconds until a question for viewers is given up; each source has less."""
+
+RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
+CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
 
 STATUS_PORT: Final = 9002
 PREFLIGHT_PORT: Final = 9001
@@ -65,8 +72,19 @@ PREFLIGHT_PORT: Final = 9001
 class Records(Protocol):
     """Where the past is kept."""
 
+    @property
+    def working(self) -> bool:
+        """Whether the last sample was recorded."""
+
     async def query(self, minutes: int, points: int) -> Sequence[Mapping[str, object]]:
         """Raises HistoryUnavailableError."""
+
+
+class Counting(Protocol):
+    """Who knows how many clients follow something."""
+
+    async def count(self, daemon: str, name: str) -> Count:
+        """See `opsd.viewers.Viewers`."""
 
 
 class Terminals(Protocol):
@@ -89,6 +107,7 @@ class Parts:
     settings: OpsSettings
     board: Board
     history: Records
+    viewers: Counting
     tmux: Terminals
     windows: tuple[Window, ...]
     """Those of the session that may be started."""
@@ -96,6 +115,7 @@ class Parts:
     pages: Mapping[str, Page]
     closing: trio.Event
     """Set when the daemon ends: WebSockets must go."""
+    alerts: Outcomes = attrs.field(factory=Outcomes)
 
 
 class Api:
@@ -109,28 +129,40 @@ class Api:
         self._version = _version()
 
     def routes(self) -> list[BaseRoute]:
-        """All of them, `ROUTES` in number; a GET serves HEAD too."""
+        """All of the table `opsd.endpoints`."""
+        calls = self._calls()
         return [
-            Route(STATUS, self.status),
-            Route("/api/dev/status/schema", self.schema),
-            WebSocketRoute("/api/dev/status/live", self._live.serve),
-            Route("/api/dev/status/history", self.history),
-            Route("/api/dev/metrics", self.metrics),
-            Route("/api/dev/events", self.events),
-            Route("/api/dev/workers", self.workers),
-            Route("/api/workers/snapshot/{worker}", self.snapshot),
-            Route("/api/dev/tmux/status", self.tmux_status),
-            Route("/api/dev/tmux/start", self.tmux_start, methods=["POST"]),
-            Route("/api/dev/tmux/stop", self.tmux_stop, methods=["POST"]),
-            Route(CONFIG, self.config),
-            Route(LOGIN, self.login, methods=["POST"]),
-            Route("/api/logout", self.logout, methods=["POST"]),
-            Route("/health", self.health),
-            Route("/health/live", self.alive),
-            Route("/metrics", self.own_metrics),
-            Route("/", self.index),
-            Route("/web/{name:path}", self.file),
+            WebSocketRoute(endpoint.path, self._live.serve)
+            if endpoint.method == "WS"
+            else Route(endpoint.path, calls[endpoint.call], methods=[endpoint.method])
+            for endpoint in ENDPOINTS
         ]
+
+    def _calls(self) -> Mapping[str, Callable[[HTTPRequest], Awaitable[Response]]]:
+        """What answers, by the name that the table has for it."""
+        return {
+            "status": self.status,
+            "schema": self.schema,
+            "history": self.history,
+            "metrics": self.metrics,
+            "events": self.events,
+            "endpoints": self.endpoints,
+            "openapi": self.openapi,
+            "viewers": self.viewers,
+            "workers": self.workers,
+            "snapshot": self.snapshot,
+            "tmux_status": self.tmux_status,
+            "tmux_start": self.tmux_start,
+            "tmux_stop": self.tmux_stop,
+            "config": self.config,
+            "login": self.login,
+            "logout": self.logout,
+            "health": self.health,
+            "alive": self.alive,
+            "own_metrics": self.own_metrics,
+            "index": self.index,
+            "file": self.file,
+        }
 
     # -- the status ---------------------------------------------------------------------------------------------------
 
@@ -172,10 +204,43 @@ class Api:
         limit = _number(request, "limit", DEFAULT_EVENTS, MOST_EVENTS)
         return JSONResponse({"events": self._board.events()[:limit]})
 
+    async def endpoints(self, request: HTTPRequest) -> Response:
+        """What is served here and by the daemons: as many as the status says."""
+        del request
+        own = [{"service": "opsd", **endpoint.document()} for endpoint in ENDPOINTS]
+        daemons = [
+            {"service": source, "method": "GET", "path": path, "what": "", "needs": Needs.NOTHING.value}
+            for source, path in self._board.routes()
+        ]
+        return JSONResponse({"total": len(own) + len(daemons), "endpoints": own + daemons})
+
+    async def openapi(self, request: HTTPRequest) -> Response:
+        """The table for programs."""
+        del request
+        document = openapi(ENDPOINTS, self._version, token_required=self._guard.token_required)
+        return Response(json.dumps(document), media_type="application/openapi+json")
+
+    async def viewers(self, request: HTTPRequest) -> Response:
+        """How many clients follow a run's log and its checklist."""
+        run, channel = _name(request, RUN_ID, "run"), _optional_name(request, CHANNEL, "channel")
+        counts: dict[str, object] = {"log": None}
+
+        async def count(what: str, daemon: str, name: str) -> None:
+            counts[what] = (await self._parts.viewers.count(daemon, name)).document()
+
+        with trio.move_on_after(VIEWERS_TIMEOUT) as deadline:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(count, "checklist", "preflightd", run)
+                if channel is not None:
+                    nursery.start_soon(count, "log", "statusd", f"{run}:{channel}")
+        if deadline.cancelled_caught:
+            raise HTTPException(503, "the daemons did not answer in time", {"Retry-After": "5"})
+        return JSONResponse({"run": run, "channel": channel, **counts})
+
     # -- workers ------------------------------------------------------------------------------------------------------
 
     async def workers(self, request: HTTPRequest) -> Response:
-        """Every worker of every source."""
+        """Every worker of every source, and how each source is."""
         del request
         workers = self._board.workers()
         meta = self._board.status.meta
@@ -184,6 +249,7 @@ class Api:
                 "connected": len(workers),
                 "telemetryStatus": meta.telemetry_status,
                 "unavailable": list(meta.unavailable),
+                "sources": self._board.sources(),
                 "workers": workers,
             }
         )
@@ -193,7 +259,8 @@ class Api:
         try:
             snapshot = await self._board.snapshot(request.path_params["worker"])
         except SnapshotError as error:
-            raise HTTPException(error.status, error.text) from None
+            headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+            raise HTTPException(error.status, error.text, headers) from None
         if _takes_gzip(request.headers.get("accept-encoding", "")):
             name, content_type, encoding = snapshot.filename, "application/json", {"Content-Encoding": "gzip"}
         else:
@@ -235,14 +302,16 @@ class Api:
 
     async def login(self, request: HTTPRequest) -> Response:
         """Trade the token for a cookie."""
-        if not self._guard.admit_login():
-            raise HTTPException(429, "too many attempts", {"Retry-After": "1"})
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, "JSON is needed")
-        token = _token(await _body(request))
-        if self._guard.token_required and not self._guard.is_token(token):
-            raise HTTPException(401, "not the token", dict(UNAUTHORIZED.headers))
-        cookies = {"Set-Cookie": self._guard.new_cookie(parse_head(request))} if self._guard.token_required else {}
+        token, head = _token(await _body(request)), parse_head(request)
+        if not self._guard.token_required:
+            return Response(status_code=204)
+        refusal = self._guard.refuse_tokens(head, [token])
+        if refusal is not None:
+            error = "not the token" if refusal is UNAUTHORIZED else refusal.error
+            raise HTTPException(refusal.status, error, dict(refusal.headers))
+        cookies = {"Set-Cookie": self._guard.new_cookie(head)}
         return Response(status_code=204, headers=cookies)
 
     async def logout(self, request: HTTPRequest) -> Response:
@@ -260,7 +329,7 @@ class Api:
     # -- for machines -------------------------------------------------------------------------------------------------
 
     async def health(self, request: HTTPRequest) -> Response:
-        """Ready when every source has been asked once, and until the end."""
+        """Ready when every source has been asked once, and until the end; without a history everything else goes on."""
         del request
         if self._parts.closing.is_set():
             raise HTTPException(503, "ending")
@@ -268,7 +337,12 @@ class Api:
             raise HTTPException(503, "sources not asked yet")
         meta = self._board.status.meta
         return JSONResponse(
-            {"status": "ok", "telemetryStatus": meta.telemetry_status, "unavailable": list(meta.unavailable)}
+            {
+                "status": "ok",
+                "telemetryStatus": meta.telemetry_status,
+                "unavailable": list(meta.unavailable),
+                "history": "ok" if self._parts.history.working else "down",
+            }
         )
 
     async def alive(self, request: HTTPRequest) -> Response:
@@ -287,7 +361,17 @@ class Api:
         return Response(page.body, headers={**headers, "Content-Type": page.content_type})
 
     def _exposition(self, request: HTTPRequest, *, process: bool) -> Response:
-        body, content_type = expose(self._board.status, request.headers.get("accept", ""), process=process)
+        body, content_type = expose(
+            self._board.status,
+            Beside(
+                history_up=self._parts.history.working,
+                cpu_seconds=self._board.cpu_seconds,
+                sources=self._board.source_names,
+                alerts=self._parts.alerts,
+            ),
+            request.headers.get("accept", ""),
+            process=process,
+        )
         return Response(body, headers={"Content-Type": content_type})
 
 
@@ -360,6 +444,22 @@ def _number(request: HTTPRequest, name: str, default: int, largest: int) -> int:
     if len(values) > 1 or not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= largest):
         raise HTTPException(400, f"{name} is a whole number from 1 to {largest}")
     return int(text)
+
+
+def _optional_name(request: HTTPRequest, kind: Name, key: str) -> str | None:
+    """A name in the query, given at most once."""
+    return _name(request, kind, key) if key in request.query_params else None
+
+
+def _name(request: HTTPRequest, kind: Name, key: str) -> str:
+    """A name in the query, given once."""
+    values = request.query_params.getlist(key)
+    if len(values) != 1:
+        raise HTTPException(400, f"one {key} is needed: ?{key}=…")
+    try:
+        return kind.check(values[0])
+    except BadPath as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _takes_gzip(accepted: str) -> bool:

@@ -1,8 +1,8 @@
 """The application: the endpoints behind one gate.
 
-`Gate` is the only middleware. It decides who may pass (by `opsd.auth`), counts and times every call of the API for the
-board, gives every answer its headers, and is the barrier of each request: a bug in an endpoint is a 500 and a traceback
-in the log, never the end of a connection without a word.
+`Gate` is the only middleware. It decides who may pass (by `opsd.auth`), tells the board what is in flight of the API,
+gives every answer its headers, and is the barrier of each request: a bug in an endpoint is a 500 and a traceback in the
+log, never the end of a connection without a word.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from opsd.api import CONFIG, LOGIN, STATUS, Api, Parts, websocket_urls
+from common.quote import quote, quote_url
+from opsd.api import Api, Parts, websocket_urls
 from opsd.auth import UNAUTHORIZED, Refusal, Request
+from opsd.endpoints import ENDPOINTS, LOGIN, STATUS, Needs
+from opsd.places import Running
 from opsd.serve import is_clients_end
 from opsd.vector import STATUS_VERSION
 
@@ -32,8 +34,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROTECTED: Final = ("/api/", "/metrics")
-_OPEN: Final = frozenset({LOGIN, CONFIG})
+_OPEN: Final = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.needs is Needs.OWN_PAGE)
+_WEBSOCKETS: Final = frozenset(endpoint.path for endpoint in ENDPOINTS if endpoint.method == "WS")
 _INTERNAL_ERROR: Final = Refusal(500, "internal error")
+_BUSY: Final = Refusal(503, "too many requests of this address at once", (("Retry-After", "5"),))
+_NOT_FOUND: Final = Refusal(404, "not found")
+_TOO_MANY: Final = 429
+_NAMING: Final = b"/api/workers/snapshot/"
+"""What stands before the one name of a path that may need percent-encoding."""
 
 
 def make_app(parts: Parts, log: Logger) -> ASGIApp:
@@ -53,6 +61,7 @@ class Gate:
         self._guard = parts.guard
         self._board = parts.board
         self._log = log
+        self._running = Running()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket."""
@@ -60,15 +69,22 @@ class Gate:
         remote = client[0] if client else None
         websocket = scope["type"] == "websocket"
         head = Request.parse(scope.get("method", "GET"), scope["path"], scope["headers"], remote, websocket=websocket)
-        if websocket:
-            await self._serve_websocket(head, scope, receive, send)
-        else:
-            await self._serve_http(head, scope, receive, send)
+        share = self._guard.share(head)
+        admitted = self._running.enter(share)
+        refusal = _BUSY if not admitted else None if _is_plain(scope) else _NOT_FOUND
+        serve = self._serve_websocket if websocket else self._serve_http
+        try:
+            await serve(head, refusal, scope, receive, send)
+        finally:
+            if admitted:
+                self._running.leave(share)
 
-    async def _serve_websocket(self, head: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._guard.refuse_host(head) or self._guard.refuse_read(head)
-        if refusal is None and head.path != "/api/dev/status/live":
-            refusal = Refusal(404, "not found")
+    async def _serve_websocket(
+        self, head: Request, refusal: Refusal | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        refusal = refusal or self._guard.refuse_host(head) or self._guard.refuse_read(head)
+        if refusal is None and head.path not in _WEBSOCKETS:
+            refusal = _NOT_FOUND
         if refusal is not None:
             self._log_refusal(head, refusal)
             await receive()
@@ -78,11 +94,12 @@ class Gate:
             await self._app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the barrier of one request
             if not is_clients_end(error):
-                self._log.exception("request failed", path=head.path)
+                self._log.exception("request failed", path=quote_url(head.path))
 
-    async def _serve_http(self, head: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_http(
+        self, head: Request, refusal: Refusal | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         counted = head.path.startswith("/api/")
-        start = trio.current_time()
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -95,7 +112,7 @@ class Gate:
         if counted:
             self._board.request_started()
         try:
-            refusal = self._refuse(head)
+            refusal = refusal or self._refuse(head)
             if refusal is None and head.path == STATUS and head.method == "GET":
                 # What is asked for all the time: half of its cost would be finding its endpoint.
                 status = 200
@@ -106,27 +123,33 @@ class Gate:
                 self._log_refusal(head, refusal)
                 await _answer(send_with_headers, refusal, ())
         except Exception:  # noqa: BLE001 - the barrier of one request
-            self._log.exception("request failed", method=head.method, path=head.path)
+            self._log.exception("request failed", method=quote(head.method), path=quote_url(head.path))
             if not status:
                 await _answer(send_with_headers, _INTERNAL_ERROR, ())
-            status = _INTERNAL_ERROR.status
         finally:
             if counted:
-                self._board.request_ended(trio.current_time() - start, status)
+                self._board.request_ended()
 
     def _refuse(self, head: Request) -> Refusal | None:
         guard = self._guard
         refusal = guard.refuse_host(head)
         if refusal is None and head.method not in _SAFE:
             refusal = guard.refuse_change(head, login=head.path == LOGIN)
-        if refusal is None and head.path.startswith(_PROTECTED) and head.path not in _OPEN:
-            refusal = guard.refuse_read(head)
+        if refusal is None and head.path.startswith(_PROTECTED):
+            refusal = guard.refuse_foreign(head) if head.path in _OPEN else guard.refuse_read(head)
         return refusal
 
     def _log_refusal(self, head: Request, refusal: Refusal) -> None:
-        # A page that is not logged in yet asks and asks.
-        log = self._log.debug if refusal is UNAUTHORIZED else self._log.info
-        log("request refused", status=refusal.status, path=head.path[:200], remote=head.remote, error=refusal.error)
+        # A page that is not logged in yet asks and asks; tokens that are wrong are counted instead.
+        often = refusal is _BUSY or refusal.status in {UNAUTHORIZED.status, _TOO_MANY}
+        log = self._log.debug if often else self._log.info
+        log(
+            "request refused",
+            status=refusal.status,
+            path=quote_url(head.path),
+            remote=str(self._guard.client(head)),
+            error=refusal.error,
+        )
 
     def _headers(self, head: Request) -> list[tuple[bytes, bytes]]:
         # The status must be new each time, and a file of the page is asked for again with its tag.
@@ -148,6 +171,12 @@ class Gate:
             f"connect-src 'self' {' '.join(dict.fromkeys(places))}; "
             "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
         ).encode("latin-1")
+
+
+def _is_plain(scope: Scope) -> bool:
+    """Whether the path is spelled as the pages are: a proxy's rule for `/metrics` is about these very bytes."""
+    raw: bytes = scope.get("raw_path") or b""
+    return b"%" not in raw or raw.startswith(_NAMING)
 
 
 _NO_PAGE: Final = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

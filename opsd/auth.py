@@ -11,27 +11,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import attrs
 
 from common.secret import Secret, SecretError
+from common.web.forwarded import client_address, is_trusted, parse_address, share_of
+from common.web.origin import is_own
+from opsd.guesses import Guesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
+
+    from common.config import IPNetwork
+    from common.web.forwarded import IPAddress
 
 COOKIE: Final = "opsd_session"
 
 SESSION: Final = 30 * 86400
 """Seconds that a login lasts: a screen on a wall has no keyboard."""
-
-LOGINS: Final = 5
-"""Attempts to log in a second, right or wrong, from everywhere together."""
 
 REREAD: Final = 1.0
 """Seconds between two looks at the token's file."""
@@ -42,7 +45,7 @@ MOST_REVOKED: Final = 10_000
 _AUTHORITY: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))(?::(?P<port>[0-9]{1,5}))?"
 )
-_PORTS: Final = {"http": 80, "https": 443}
+_SCHEMES: Final = ("http://", "https://")
 
 
 @attrs.frozen
@@ -70,6 +73,8 @@ class Request:
     websocket: bool = False
     repeated: frozenset[str] = frozenset()
     """The names that came more than once."""
+    forwarded_for: tuple[str, ...] = ()
+    """The values of all `X-Forwarded-For`, in order."""
 
     @classmethod
     def parse(
@@ -78,12 +83,15 @@ class Request:
         """From an ASGI scope's values."""
         values: dict[str, str] = {}
         repeated: set[str] = set()
+        forwarded_for: list[str] = []
         for raw_name, raw_value in headers:
             name = raw_name.decode("latin-1").lower()
             if name in values:
                 repeated.add(name)
             values[name] = raw_value.decode("latin-1")
-        return cls(method, path, values, remote, websocket, frozenset(repeated))
+            if name == "x-forwarded-for":
+                forwarded_for.append(values[name])
+        return cls(method, path, values, remote, websocket, frozenset(repeated), tuple(forwarded_for))
 
     def header(self, name: str) -> str | None:
         """The header's value without the space around it; None when there is none."""
@@ -124,35 +132,49 @@ def same_origin(origin: str, authority: tuple[str, int | None]) -> bool:
 
     The scheme is the proxy's affair: behind one that ends TLS, a page of ours has an https origin here.
     """
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        return False
-    own_port = _PORTS.get(parts.scheme)
-    if own_port is None or parts.path or parts.query or parts.fragment:
-        return False
-    found = parse_authority(parts.netloc)
-    host, host_port = authority
-    return found is not None and found[0] == host and (port or own_port) == (host_port or own_port)
+    host, port = authority
+    return origin.lower().startswith(_SCHEMES) and is_own(origin, host if port is None else f"{host}:{port}")
 
 
 class Guard:
-    """Decides about requests; made with the token, if there is one, and two clocks: for cookies and for limits."""
+    """Decides about requests; made with the token, if there is one, and two clocks: for cookies and for limits.
 
-    def __init__(self, token: Secret | None, *, wall: Callable[[], float], clock: Callable[[], float]) -> None:
+    `trusted` are the proxies whose word for a client's address is believed; `on_guess` hears of each wrong token, and
+    of each that was not looked at, with the address that it came from.
+    """
+
+    def __init__(
+        self,
+        token: Secret | None,
+        *,
+        wall: Callable[[], float],
+        clock: Callable[[], float],
+        trusted: Sequence[IPNetwork] = (),
+        on_guess: Callable[[IPAddress | None], None] = lambda _: None,
+    ) -> None:
         self._token = token
         self._wall = wall
         self._clock = clock
+        self._trusted = trusted
+        self._on_guess = on_guess
+        self._guesses = Guesses()
         self._digest = b""
         self._read_at = float("-inf")
         self._revoked: dict[str, float] = {}
-        self._logins: list[float] = []
 
     @property
     def token_required(self) -> bool:
         """Whether there is a token at all."""
         return self._token is not None
+
+    def client(self, request: Request) -> IPAddress | None:
+        """Where the request comes from, as far as that can be believed."""
+        return client_address(parse_address(request.remote or ""), request.forwarded_for, self._trusted)
+
+    def share(self, request: Request) -> IPAddress | None:
+        """Whom what the request costs is counted to; None for a proxy's own, or ours on its machine."""
+        client = self.client(request)
+        return None if client is None or is_trusted(client, self._trusted) else share_of(client)
 
     def refuse_host(self, request: Request) -> Refusal | None:
         """Refuse a request that was sent to another name: a page whose name has been pointed at this machine.
@@ -166,50 +188,62 @@ class Guard:
             return Refusal(421, "not a name of this machine: set OPS_TOKEN to be reached under other names")
         return None
 
+    def refuse_foreign(self, request: Request) -> Refusal | None:
+        """Refuse what a browser sends for a foreign page: it needs no answer to keep us busy."""
+        return None if self._of_our_page(request) else Refusal(403, "not from a page of this host")
+
     def refuse_read(self, request: Request) -> Refusal | None:
-        """Refuse who has no token where one is needed, and the WebSocket of a foreign page."""
-        if request.websocket and not self._of_our_page(request):
-            return Refusal(403, "not from a page of this host")
-        return None if self.knows(request) else UNAUTHORIZED
+        """Refuse a foreign page, and who has no token where one is needed."""
+        return self.refuse_foreign(request) or self.refuse_unknown(request)
 
     def refuse_change(self, request: Request, *, login: bool = False) -> Refusal | None:
         """Refuse a request that changes something; `login` is the one that nobody has a token for yet."""
-        if not self._of_our_page(request):
-            return Refusal(403, "not from a page of this host")
-        if login:
-            return None
+        foreign = self.refuse_foreign(request)
+        if foreign is not None or login:
+            return foreign
         if request.header("x-ops-request") != "1":
             return Refusal(403, "the header X-Ops-Request: 1 is needed")
         if self.token_required:
-            return None if self.knows(request) else UNAUTHORIZED
+            return self.refuse_unknown(request)
         forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
         if forwarded or not is_loopback(request.remote):
             return Refusal(403, "without OPS_TOKEN, changes are made from this machine only")
         return None
 
     def knows(self, request: Request) -> bool:
-        """Whether the request has the token or a session, or needs none."""
-        if self._token is None:
-            return True
+        """Whether `refuse_unknown` lets the request pass."""
+        return self.refuse_unknown(request) is None
+
+    def refuse_unknown(self, request: Request) -> Refusal | None:
+        """Refuse who has neither the token nor a session where one is needed, and count the tokens that are wrong."""
+        if self._token is None or self._session(request) is not None:
+            return None
         scheme, _, bearer = (request.header("authorization") or "").partition(" ")
         offered = [request.header("x-tes-dev-token"), bearer.strip() if scheme.lower() == "bearer" else None]
         # A header's text is its bytes, whatever they are meant to say.
         sent = [text.encode("latin-1") for text in offered if text]
-        return any(map(self.is_token, sent)) or self._session(request) is not None
+        return self.refuse_tokens(request, sent) if sent else UNAUTHORIZED
 
-    def is_token(self, offered: bytes) -> bool:
+    def refuse_tokens(self, request: Request, sent: Sequence[bytes]) -> Refusal | None:
+        """Refuse these tokens unless one is right; count them as guesses of the request's address if none is."""
+        client, now = self.client(request), self._clock()
+        share = None if client is None else share_of(client)
+        wait = self._guesses.wait(share, now)
+        if wait > 0:
+            self._on_guess(client)
+            return Refusal(429, "too many wrong tokens", (("Retry-After", str(math.ceil(wait))),))
+        if any(self._is_token(token) for token in sent):
+            return None
+        # While the token's file can't be read, no guess can be told from the token.
+        if self._current_digest():
+            self._guesses.add(share, now, len(sent))
+            self._on_guess(client)
+        return UNAUTHORIZED
+
+    def _is_token(self, offered: bytes) -> bool:
         """Compare in constant time."""
         digest = self._current_digest()
         return bool(digest) and hmac.compare_digest(_digest(offered), digest)
-
-    def admit_login(self) -> bool:
-        """Count one attempt to log in; False when there were too many within a second."""
-        now = self._clock()
-        self._logins = [at for at in self._logins if now - at < 1.0]
-        if len(self._logins) >= LOGINS:
-            return False
-        self._logins.append(now)
-        return True
 
     def new_cookie(self, request: Request) -> str:
         """A Set-Cookie value that opens a session. It holds no secret but a proof: it dies with the token."""
@@ -233,9 +267,11 @@ class Guard:
         origin, authority = request.header("origin"), request.authority
         if authority is None or "origin" in request.repeated:
             return False
-        if request.header("sec-fetch-site") not in {None, "same-origin", "none"} and not request.websocket:
+        if origin is not None and not same_origin(origin, authority):
             return False
-        return origin is None or same_origin(origin, authority)
+        # Of a WebSocket browsers always tell the origin; what they hold for its site depends on how they see `ws:`.
+        own_site = request.header("sec-fetch-site") in {None, "same-origin", "none"}
+        return own_site or (request.websocket and origin is not None)
 
     def _session(self, request: Request) -> tuple[str, float] | None:
         """The name of the request's session and when it ends; None if it has no good one."""

@@ -6,17 +6,22 @@ Nothing but Redis fails the check: sources come and go, and opsd is there to say
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO
 
 import trio
 
 from common.check import check_redis, write_configuration
+from common.redis.errors import ResponseError
+from opsd.keys import keys_of
 from opsd.sources.roster import make_sources
 from opsd.tmux import Tmux
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from common.redis.link import Link
+    from opsd.keys import Keys
     from opsd.settings import OpsSettings
     from opsd.sources.source import Source
 
@@ -27,7 +32,9 @@ PATIENCE: Final = 6.0
 async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> int:
     """Print all of that to `out`; return 0 if Redis answers, else 1."""
     write_configuration(settings, warnings, out)
-    answers = await check_redis("opsd", settings, out)
+    keys = keys_of(settings)
+    answers = await check_redis("opsd", settings, out, probe=partial(_probe, keys))
+    out.write(f"history: {keys.history}\n")
     sources = make_sources(settings, random.SystemRandom())
     lines: dict[str, str] = {}
     async with trio.open_nursery() as nursery:
@@ -38,6 +45,18 @@ async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> 
     found = f"OK, {len(tmux.sessions)} sessions" if tmux.available else f"none: {tmux.reason}"
     out.write(f"tmux: {found}\n")
     return 0 if answers else 1
+
+
+async def _probe(keys: Keys, link: Link) -> None:
+    """Ask for what is kept, and write nothing: Redis looks at the user's rights before it looks at the id."""
+    await link.request("TIME")
+    for key in (keys.history, keys.alerts):
+        await link.request("XRANGE", key, "-", "+", "COUNT", 1)
+        try:
+            await link.request("XADD", key, "not-an-id", "v", "")
+        except ResponseError as error:
+            if "Invalid stream ID" not in str(error):
+                raise
 
 
 async def _ask(source: Source, lines: dict[str, str]) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opsd.sources.source import Reading
-    from opsd.sources.workers import WorkersStatus
     from opsd.vector import Mode, Telemetry
     from opsd.windows import Span
 
@@ -26,6 +25,8 @@ class Heard:
     reading: Reading
     known_routes: int
     """Of the last table that it showed, which it may no longer be there to show."""
+    complete: bool = True
+    """Whether it has workers and all of them are ready; nothing where it has no status."""
 
 
 @attrs.frozen
@@ -72,14 +73,15 @@ def vector_and_meta(
     )
     meta = Meta(
         total_endpoints=total_routes,
-        telemetry_status=telemetry(here, answers=any(source.reading.answers for source in heard)),
+        telemetry_status=telemetry(heard),
         unavailable=tuple(source.name for source in heard if source.reading.status is None),
     )
     return vector, meta
 
 
-def telemetry(here: Sequence[WorkersStatus], *, answers: bool) -> Telemetry:
-    """Whether there are workers, only somebody to ask, or not even that."""
-    if any(status.connected > 0 for status in here):
-        return "healthy"
-    return "degraded" if answers else "offline"
+def telemetry(heard: Sequence[Heard]) -> Telemetry:
+    """Healthy where every source answers and each of their workers is ready; offline where nobody answers."""
+    if not any(source.reading.answers for source in heard):
+        return "offline"
+    well = all(source.reading.status is not None and source.complete for source in heard)
+    return "healthy" if well else "degraded"

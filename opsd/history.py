@@ -1,33 +1,43 @@
 """What was: a sample of the status every few seconds, in a capped Redis stream that survives opsd.
 
+Several opsd may have one Redis: the keys are those of the sources that are looked at (`opsd.keys`).
+
 The application makes one `History` and owns the task of `run`, which keeps the link to Redis and takes the samples
 until it is cancelled. Without Redis there is no history, and nothing else suffers: `query` says so, samples are lost.
+
+Each entry holds the time at which it was taken, by the clock of this machine. The entry's id only tells the order:
+Redis never lets it go back, so that after a clock that was ahead ids may lie in the future for as long as that was.
+
+A primary may become a replica without ending a connection, and refuses to write from then on. The connection is left
+then, and where the name leads is asked anew.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
+from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
-from common.redis.link import Link, LinkPolicy
+from common.redis.link import Link, LinkPolicy, Replica
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from common.logs import Logger
     from common.redis.connection import Batch
     from opsd.board import Board
+    from opsd.keys import Keys
     from opsd.settings import OpsSettings
     from opsd.vector import Mode, Status
 
-KEY: Final = "opsd:history"
 INTERVAL: Final = 5.0
 """Seconds between two samples."""
 
@@ -37,9 +47,19 @@ LONGEST_MINUTES: Final = 31 * 1440
 _PAGE: Final = 1000
 """Samples asked for at once: few enough that taking them in delays nobody by more than a few milliseconds."""
 
+RECONNECT_GAP: Final = 1.0
+"""Seconds between two connections that are left because nothing can be written on them."""
+
 _RESTART_DELAY: Final = 10.0
 _FIELD: Final = "v"
-_ID: Final = re.compile(rb"([0-9]{1,15})-([0-9]{1,20})")
+_TIME: Final = "t"
+"""The field of the time, in milliseconds since 1970; entries of older versions have none, and count by their id."""
+
+_NOT_PRIMARY: Final = frozenset({"READONLY", "MASTERDOWN"})
+"""What a replica answers to a write, and to anything while it has lost its primary."""
+
+_MILLISECONDS: Final = re.compile(rb"[0-9]{1,15}")
+_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 _SEVERITY: Final[dict[str, tuple[int, Mode]]] = {
     "normal": (0, "normal"),
     "degraded": (1, "degraded"),
@@ -67,19 +87,21 @@ class Sample:
     def document(self) -> dict[str, object]:
         """As a JSON object."""
         time = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": time, **self.figures(), "mode": self.mode}
+
+    def encoded(self) -> str:
+        """As it is kept in Redis, beside the time."""
+        figures = (self.connections, self.messages_per_second, self.latency, self.error_rate)
+        return ",".join([*(f"{figure:.7g}" for figure in figures), self.mode])
+
+    def figures(self) -> dict[str, float]:
+        """Those that have a lowest and a highest, by their JSON names."""
         return {
-            "time": time,
             "connections": round(self.connections, 3),
             "messagesPerSecond": round(self.messages_per_second, 3),
             "latency": round(self.latency, 3),
             "errorRate": round(self.error_rate, 6),
-            "mode": self.mode,
         }
-
-    def encoded(self) -> str:
-        """As it is kept in Redis, which keeps the time."""
-        figures = (self.connections, self.messages_per_second, self.latency, self.error_rate)
-        return ",".join([*(f"{figure:.7g}" for figure in figures), self.mode])
 
     @classmethod
     def decoded(cls, at: float, value: bytes) -> Sample | None:
@@ -93,11 +115,23 @@ class Sample:
         return sample if all(math.isfinite(figure) and figure >= 0 for figure in figures) else None
 
 
-def downsample(samples: Iterable[Sample], start: float, end: float, points: int) -> list[Sample]:
-    """At most `points` samples for what lies between two times, by equal stretches; empty ones are left out.
+@attrs.frozen
+class Point:
+    """A stretch of time: its mean, with the largest error rate and the worst mode, at the time of its last sample."""
 
-    Each is the mean of its stretch, with the largest error rate and the worst mode of it, at the time of its last.
-    """
+    mean: Sample
+    low: Sample
+    """The lowest of each figure."""
+    high: Sample
+    """The highest of each: a peak that the mean hides."""
+
+    def document(self) -> dict[str, object]:
+        """As a JSON object."""
+        return {**self.mean.document(), "min": self.low.figures(), "max": self.high.figures()}
+
+
+def downsample(samples: Iterable[Sample], start: float, end: float, points: int) -> list[Point]:
+    """At most `points` points for what lies between two times, by equal stretches; empty ones are left out."""
     width = max(end - start, 1e-3) / points
     buckets: dict[int, list[Sample]] = {}
     for sample in samples:
@@ -106,27 +140,40 @@ def downsample(samples: Iterable[Sample], start: float, end: float, points: int)
     return [_merged(bucket) for _, bucket in sorted(buckets.items())]
 
 
-def _merged(bucket: list[Sample]) -> Sample:
-    count = len(bucket)
-    return Sample(
-        at=max(sample.at for sample in bucket),
-        connections=sum(sample.connections for sample in bucket) / count,
-        messages_per_second=sum(sample.messages_per_second for sample in bucket) / count,
-        latency=sum(sample.latency for sample in bucket) / count,
-        error_rate=max(sample.error_rate for sample in bucket),
-        mode=max(_SEVERITY[sample.mode] for sample in bucket)[1],
-    )
+def _merged(bucket: list[Sample]) -> Point:
+    def over(merge: Callable[[list[float]], float]) -> Sample:
+        return Sample(
+            at=max(sample.at for sample in bucket),
+            connections=merge([sample.connections for sample in bucket]),
+            messages_per_second=merge([sample.messages_per_second for sample in bucket]),
+            latency=merge([sample.latency for sample in bucket]),
+            error_rate=merge([sample.error_rate for sample in bucket]),
+            mode=max(_SEVERITY[sample.mode] for sample in bucket)[1],
+        )
+
+    high = over(max)
+    mean = attrs.evolve(over(lambda figures: sum(figures) / len(figures)), error_rate=high.error_rate)
+    return Point(mean, over(min), high)
 
 
 class History:
-    """See the module. `link` is its own; `run` runs it."""
+    """See the module. `link` is its own; `run` runs it. `wall` tells the time in seconds since 1970."""
 
-    def __init__(self, link: Link, keep_seconds: float, log: Logger) -> None:
+    def __init__(
+        self, link: Link, keys: Keys, keep_seconds: float, log: Logger, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.working = False
+        """Whether the last sample was recorded; not before the first was."""
         self._link = link
+        self._keys = keys
         self._keep = keep_seconds
         self._most = max(1, math.ceil(keep_seconds / INTERVAL))
         self._log = log
+        self._wall = wall
         self._failing = False
+        self._life = trio.CancelScope()
+        """Of the link's run."""
+        self._left_at = -math.inf
 
     @property
     def online(self) -> bool:
@@ -147,20 +194,30 @@ class History:
                         self._log.warning("history not recorded", error=str(error))
                     self._failing = True
                 else:
+                    if self._failing:
+                        self._log.info("history recorded again")
                     self._failing = False
 
     async def record(self, status: Status, messages_per_second: float) -> None:
         """Keep one sample. Raises HistoryUnavailableError."""
         vector = status.vector
         sample = Sample(
-            at=0.0,
+            at=self._wall(),
             connections=vector.sessions.websocket_connections,
             messages_per_second=messages_per_second,
             latency=vector.directions.request_flow.avg_latency,
             error_rate=vector.others.error_rate,
             mode=vector.directions.traffic_mode,
         )
-        await self._ask("XADD", KEY, "MAXLEN", "~", self._most, "*", _FIELD, sample.encoded())
+        # Rounded down: what is asked for at once must not lie in the future.
+        milliseconds = max(0, int(sample.at * 1000))
+        entry = (_FIELD, sample.encoded(), _TIME, milliseconds)
+        try:
+            await self._ask("XADD", self._keys.history, "MAXLEN", "~", self._most, "*", *entry)
+        except HistoryUnavailableError:
+            self.working = False
+            raise
+        self.working = True
 
     async def query(self, minutes: int, points: int) -> list[dict[str, object]]:
         """The last minutes in at most `points` samples, oldest first, as JSON objects; no more than is kept.
@@ -169,38 +226,66 @@ class History:
         """
         if not 1 <= minutes <= LONGEST_MINUTES or not 1 <= points <= MOST_POINTS:
             raise ValueError(f"minutes are 1 to {LONGEST_MINUTES}, points 1 to {MOST_POINTS}")
-        # By Redis's clock, which the samples have their times from.
-        end = _seconds(await self._ask("TIME"))
-        start = end - min(minutes * 60, self._keep)
+        end, span = self._wall(), min(minutes * 60, self._keep)
+        start = end - span
         samples: list[Sample] = []
-        position = f"{int(start * 1000)}-0"
+        # Ids never go back and an entry's is at no time before the clock of Redis then: from this one on there is
+        # everything of that time, and after a clock that was ahead also what must be left out.
+        position = f"{max(0, int((_seconds(await self._ask('TIME')) - span) * 1000))}-0"
         while position:
-            page, position = _page(await self._ask("XRANGE", KEY, position, "+", "COUNT", _PAGE))
-            samples += page
-        return [sample.document() for sample in downsample(samples, start, end, points)]
+            page, position = _page(await self._ask("XRANGE", self._keys.history, position, "+", "COUNT", _PAGE))
+            samples += (sample for sample in page if start <= sample.at <= end)
+        return [point.document() for point in downsample(samples, start, end, points)]
+
+    async def keep(self, text: str) -> None:
+        """Keep a text of the alerts beside the samples, instead of the one before. Raises HistoryUnavailableError."""
+        # A stream of one entry: the user needs no right beside those that samples need.
+        await self._ask("XADD", self._keys.alerts, "MAXLEN", 1, "*", _FIELD, text)
+
+    async def recall(self) -> str | None:
+        """The text that was kept last, None if there is none. Raises HistoryUnavailableError."""
+        match await self._ask("XRANGE", self._keys.alerts, "-", "+"):
+            case [*_, [_, [*_, bytes(text)]]]:
+                return text.decode("utf-8", "replace")
+            case _:
+                return None
 
     async def _ask(self, *args: bytes | str | int) -> object:
         try:
             return await self._link.request(*args)
         except RedisError as error:
-            raise HistoryUnavailableError(str(error)) from error
+            if str(error).partition(" ")[0] in _NOT_PRIMARY:
+                self._leave(str(error))
+            raise HistoryUnavailableError(quote(str(error))) from error
+
+    def _leave(self, why: str) -> None:
+        """End the connection; the next one is made to wherever the name leads then."""
+        now = trio.current_time()
+        if now - self._left_at >= RECONNECT_GAP:
+            self._left_at = now
+            if not self._failing:
+                self._log.warning("history: redis is no primary, connecting anew", error=quote(why))
+            self._life.cancel()
 
     async def _keep_link(self) -> None:
         while True:
-            try:
-                await self._link.run()
-            except (RedisRefused, RedisUnavailable) as error:
-                self._log.error("history is off: redis refuses", error=str(error), backoff=_RESTART_DELAY)
-            await trio.sleep(_RESTART_DELAY)
+            with trio.CancelScope() as self._life:
+                try:
+                    await self._link.run()
+                except (RedisRefused, RedisUnavailable) as error:
+                    self._log.error("history is off: redis refuses", error=quote(str(error)), backoff=_RESTART_DELAY)
+                await trio.sleep(_RESTART_DELAY)
 
 
 def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
     """The link that a `History` needs, not yet running. It never gives up."""
     policy = LinkPolicy(
         request_timeout=settings.redis_request_timeout,
+        connect_timeout=settings.redis_connect_timeout,
         retry_base=settings.redis_retry_base,
         retry_max=settings.redis_retry_max,
         max_retries=0,
+        replica=Replica.REFUSE,
     )
     return Link(settings.redis_url, settings.redis_password, "opsd", policy, _Deaf(), log, rng)
 
@@ -219,13 +304,14 @@ def _page(reply: object) -> tuple[list[Sample], str]:
     position = ""
     for entry in entries:
         match entry:
-            case [bytes(name), [_, bytes(value)]] if found := _ID.fullmatch(name):
+            case [bytes(name), [*parts]] if found := _ID.fullmatch(name):
                 position = f"{found[1].decode()}-{int(found[2]) + 1}"
-                if (sample := Sample.decoded(int(found[1]) / 1000, value)) is not None:
-                    samples.append(sample)
-            case [bytes(name), *_] if found := _ID.fullmatch(name):
-                # Somebody else's entry.
-                position = f"{found[1].decode()}-{int(found[2]) + 1}"
+                # Other entries are somebody else's.
+                fields = dict(zip(parts[::2], parts[1::2], strict=False))
+                value, at = fields.get(_FIELD.encode()), fields.get(_TIME.encode(), found[1])
+                if isinstance(value, bytes) and isinstance(at, bytes) and _MILLISECONDS.fullmatch(at):
+                    sample = Sample.decoded(int(at) / 1000, value)
+                    samples += [] if sample is None else [sample]
     return samples, position if len(entries) == _PAGE else ""
 
 

@@ -6,12 +6,12 @@ admin listener is, it is where OPS_TARGETS looks for it.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from common.modules import module_command
 from opsd.auth import is_loopback
-from opsd.tmux import Window
+from opsd.tmux_script import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> t
         prefix, address = PREFIXES.get(target.name), admin_address(target)
         if prefix is not None and address is not None:
             own = {f"{prefix}ADMIN_LISTEN_ADDR": address} | inherited
-            windows.append(Window(target.name, (sys.executable, "-m", target.name), own, without=ours))
+            windows.append(Window(target.name, tuple(module_command(target.name)), own, without=ours))
     return tuple(windows)
 
 

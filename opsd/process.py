@@ -15,18 +15,23 @@ import trio
 
 from common.config import describe
 from common.signals import run_until_told
+from common.version import version
 from common.web.listener import bind, bound_to
-from opsd.alerts import Alerts
-from opsd.api import ROUTES, Parts
+from opsd.alerts import Alerts, Outcomes
+from opsd.api import Parts
 from opsd.app import make_app
 from opsd.auth import Guard
 from opsd.board import Board
+from opsd.endpoints import ENDPOINTS
 from opsd.history import History, make_link
+from opsd.keys import keys_of
 from opsd.launch import platform_windows
 from opsd.pages import load_pages
 from opsd.serve import Server
 from opsd.sources.roster import make_sources
+from opsd.tally import Tally
 from opsd.tmux import Tmux
+from opsd.viewers import Viewers
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +64,7 @@ def serve_process(settings: OpsSettings, environ: Mapping[str, str], log: Logger
 async def _serve(
     settings: OpsSettings, environ: Mapping[str, str], listeners: Sequence[socket.socket], log: Logger
 ) -> int:
-    log.info("starting", daemon="opsd", settings=describe(settings))
+    log.info("starting", daemon="opsd", version=version(), settings=describe(settings))
     return await run_until_told(partial(_run, settings, environ, listeners, log), log)
 
 
@@ -71,41 +76,52 @@ async def _run(
     stop: trio.Event,
 ) -> int:
     rng = random.SystemRandom()
-    alerts = None
-    if settings.alert_webhook is not None:
-        alerts = Alerts(settings.alert_webhook, log.bind(component="alerts"), rng)
+    sources = make_sources(settings, rng)
     board = Board(
-        make_sources(settings, rng),
+        sources,
         region=settings.primary_region,
-        own_routes=ROUTES,
+        own_routes=len(ENDPOINTS),
         log=log.bind(component="board"),
-        on_event=None if alerts is None else alerts.heard,
     )
     redis_log = log.bind(component="redis")
-    history = History(make_link(settings, redis_log, rng), settings.history, redis_log)
+    history = History(make_link(settings, redis_log, rng), keys_of(settings), settings.history, redis_log)
+    alerts = None
+    if settings.alert_webhook is not None:
+        alerts = Alerts(settings.alert_webhook, history, log.bind(component="alerts"), rng)
     tmux = Tmux(settings.tmux_session)
 
     def tell_sessions(sessions: int) -> None:
         board.tmux_sessions = sessions
 
     closing = trio.Event()
+    http_log = log.bind(component="http")
+    guesses = Tally(http_log, "wrong tokens")
     parts = Parts(
         settings=settings,
         board=board,
         history=history,
+        viewers=Viewers(sources),
         tmux=tmux,
         windows=platform_windows(settings.targets, environ),
-        guard=Guard(settings.token, wall=time.time, clock=trio.current_time),
+        guard=Guard(
+            settings.token,
+            wall=time.time,
+            clock=trio.current_time,
+            trusted=settings.trusted_proxies,
+            on_guess=guesses.note,
+        ),
         pages=load_pages(),
         closing=closing,
+        alerts=Outcomes() if alerts is None else alerts.outcomes,
     )
-    server = Server(make_app(parts, log.bind(component="http")), log.bind(component="http"))
+    server = Server(make_app(parts, http_log), http_log, settings.trusted_proxies)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_keep, "board", board.run, log)
         nursery.start_soon(_keep, "history", partial(history.run, board), log)
         nursery.start_soon(_keep, "tmux", partial(tmux.run, tell_sessions), log)
+        nursery.start_soon(_keep, "guesses", guesses.run, log)
         if alerts is not None:
-            nursery.start_soon(_keep, "alerts", alerts.run, log)
+            nursery.start_soon(_keep, "alerts", partial(alerts.run, board), log)
         log.info("listening", addresses=bound_to(listeners))
         await server.run(listeners, stop, closing)
         nursery.cancel_scope.cancel()

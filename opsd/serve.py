@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 
+from common.quote import quote
+from common.web.forwarded import is_trusted, share_of
 from common.web.listener import accept
+from opsd.http1 import OneConnection
+from opsd.places import Places
+from opsd.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,20 +33,23 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from common.config import IPNetwork
     from common.logs import Logger
+    from common.web.forwarded import IPAddress
     from common.web.server import Client
+    from opsd.places import Place
 
 WRITE_TIMEOUT: Final = 5.0
 """Seconds that a write may make no progress."""
-
-IDLE_TIMEOUT: Final = 30.0
-"""Seconds that a connection may be without a request, and that a request's head may take."""
 
 PING_INTERVAL: Final = 20.0
 """Seconds between the pings of a WebSocket, so that a dead one is noticed."""
 
 LINGER: Final = 0.25
 """Seconds that a connection lives on when its client has left and no request runs: for a refusal to be written."""
+
+GOODBYE: Final = 1.0
+"""Seconds that a client has to take and answer the close frame of its WebSocket."""
 
 FINISH: Final = 10.0
 """Seconds that a request may run on when its client has left: tmux may be half way through a change."""
@@ -51,7 +58,9 @@ GRACE: Final = 2.0
 """Seconds that the end waits for answers in flight and goodbyes."""
 
 MOST_CONNECTIONS: Final = 512
-LARGEST_HEAD: Final = 16 << 10
+READ_SIZE: Final = 4096
+"""Bytes read from a client at a time: what it sends costs the others the handling of so many."""
+
 LARGEST_MESSAGE: Final = 64 << 10
 _ENDLESS: Final = 1 << 62
 
@@ -59,17 +68,22 @@ _ENDLESS: Final = 1 << 62
 class Server:
     """Serves an ASGI application on sockets that are bound already."""
 
-    def __init__(self, app: ASGIApp, log: Logger) -> None:
+    def __init__(self, app: ASGIApp, log: Logger, trusted: Sequence[IPNetwork] = ()) -> None:
         self._app = app
         self._config = _config(log)
         self._log = log
+        self._trusted = trusted
         self._context = WorkerContext(None)
-        self._open = 0
+        self._places = Places(MOST_CONNECTIONS)
+        self._refused = Tally(log, "connections refused, there is no place")
+        self._displaced = Tally(log, "idle connections ended, others needed their places")
 
     async def run(self, listeners: Sequence[socket.socket], stop: trio.Event, closing: trio.Event) -> None:
         """Serve until `stop` is set; then set `closing` for the application, and give what runs `GRACE` seconds."""
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._refused.run)
+                accepting.start_soon(self._displaced.run)
                 for listener in listeners:
                     accepting.start_soon(accept, listener, self._serve, connections, self._log)
                 await stop.wait()
@@ -80,18 +94,28 @@ class Server:
             connections.cancel_scope.deadline = trio.current_time() + GRACE
 
     async def _serve(self, client: Client) -> None:
-        if self._open >= MOST_CONNECTIONS:
-            self._log.warning("connection refused", reason="too many", connections=self._open)
+        address = client.address
+        connection = Connection(self._app, client, self._config, self._context)
+        place = self._places.enter(
+            None if address is None else share_of(address),
+            partial(self._displace, connection, address),
+            proxy=is_trusted(address, self._trusted),
+        )
+        if place is None:
+            self._refused.note(address)
             await trio.aclose_forcefully(client.stream)
             return
-        self._open += 1
         try:
-            await Connection(self._app, client, self._config, self._context).run()
+            await connection.run(place)
         except Exception as error:  # noqa: BLE001 - the barrier of one connection
             if not is_clients_end(error):
-                self._log.exception("connection failed", remote=str(client.address))
+                self._log.exception("connection failed", remote=str(address))
         finally:
-            self._open -= 1
+            place.release()
+
+    def _displace(self, connection: Connection, address: IPAddress | None) -> None:
+        self._displaced.note(address)
+        connection.end()
 
 
 class Connection:
@@ -100,16 +124,21 @@ class Connection:
     def __init__(self, app: ASGIApp, client: Client, config: Config, context: WorkerContext) -> None:
         self._app = app
         self._stream = BoundedStream(client.stream, cast("socket.socket", client.sock), self._client_left)
-        # It takes any stream that has a `socket`; its annotation names the ones that Hypercorn makes.
-        typed = cast("trio.SSLStream[trio.SocketStream]", self._stream)
         wrapped = ASGIWrapper(cast("ASGIFramework", self._call))
-        self._protocols = TCPServer(wrapped, config, context, ConnectionState({}), typed)
+        self._protocols = OneConnection(
+            wrapped, config, context, self._stream, ended=self._client_left, said_goodbye=self._said_goodbye
+        )
         self._scope = trio.CancelScope()
-        self._running = 0
+        self._place: Place | None = None
         self._left = False
 
-    async def run(self) -> None:
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._scope.cancel()
+
+    async def run(self, place: Place) -> None:
         """Serve until one side ends it. Raises what Hypercorn does."""
+        self._place = place
         try:
             with self._scope:
                 await self._protocols.run()
@@ -125,21 +154,28 @@ class Connection:
                 # A frame came before the answer: Hypercorn answers 400, and tells the application nothing more.
                 self._scope.cancel()
 
-        self._running += 1
+        assert self._place is not None  # noqa: S101 - only `run` leads here
+        self._place.running += 1
         try:
             await self._app(scope, receive, send_and_look if scope["type"] == "websocket" else send)
         finally:
-            self._running -= 1
+            self._place.running -= 1
             self._limit()
 
     def _client_left(self) -> None:
         self._left = True
         self._limit()
 
+    def _said_goodbye(self) -> None:
+        self._end_within(GOODBYE)
+
     def _limit(self) -> None:
         if self._left:
-            seconds = FINISH if self._running else LINGER
-            self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
+            busy = self._place is not None and self._place.running > 0
+            self._end_within(FINISH if busy else LINGER)
+
+    def _end_within(self, seconds: float) -> None:
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
 
 
 def is_clients_end(error: Exception) -> bool:
@@ -212,7 +248,7 @@ class BoundedStream(trio.abc.HalfCloseableStream):
             self._ended()
             raise trio.ClosedResourceError("this stream was closed")
         try:
-            data = await self._stream.receive_some(max_bytes)
+            data = await self._stream.receive_some(READ_SIZE if max_bytes is None else min(max_bytes, READ_SIZE))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._ended()
             raise
@@ -230,9 +266,7 @@ def _config(log: Logger) -> Config:
     config.accesslog = None
     config.errorlog = _logger(log)
     config.include_server_header = False
-    config.keep_alive_timeout = IDLE_TIMEOUT
     config.keep_alive_max_requests = _ENDLESS
-    config.h11_max_incomplete_size = LARGEST_HEAD
     config.websocket_max_message_size = LARGEST_MESSAGE
     config.websocket_ping_interval = PING_INTERVAL
     return config
@@ -255,4 +289,4 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
         level = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        level("http server", detail=record.getMessage()[:300], exc_info=record.exc_info)
+        level("http server", detail=quote(record.getMessage()), exc_info=record.exc_info)

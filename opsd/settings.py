@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 import attrs
 
 from common.config import ConfigError, Configuration, fields
-from common.config.settings import LISTEN_ADDR_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
+from common.config.settings import LISTEN_ADDR_DOC, REDIS_CONNECT_TIMEOUT_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
 from common.config.values import format_duration, split_list
 from common.config.variables import Environment, Variable, quoted, variable
 from common.secret import SecretError
@@ -19,7 +19,7 @@ from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, 
 if TYPE_CHECKING:
     from typing import Self
 
-    from common.config import ListenAddress
+    from common.config import IPNetwork, ListenAddress
     from common.redis.url import RedisURL
     from common.secret import Secret
 
@@ -95,11 +95,15 @@ class OpsSettings(Configuration):
         "127.0.0.1:9003", f"{LISTEN_ADDR_DOC}; beyond loopback it needs TOKEN"
     )
     token: Secret | None = fields.secret("the token that every call of the API asks for")
+    trusted_proxies: tuple[IPNetwork, ...] = fields.networks(
+        "127.0.0.0/8,::1", "networks whose X-Forwarded-For is believed, or `none`"
+    )
     redis_url: RedisURL = fields.redis_url("redis://localhost:6379/3", REDIS_URL_DOC)
     redis_password: Secret | None = fields.secret(
         "the Redis password, where the URL has none; when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
         unprefixed=True,
     )
+    redis_connect_timeout: float = fields.duration("5s", REDIS_CONNECT_TIMEOUT_DOC)
     redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
     redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
     redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
@@ -134,7 +138,9 @@ class OpsSettings(Configuration):
     )
     tmux_session: str = fields.plain("run-status", "the tmux session that is started and stopped", _session)
     history: float = fields.duration("24h", "how long samples are kept in Redis; 744h at most")
-    alert_webhook: Secret | None = fields.secret("the URL that changes of the traffic mode are posted to")
+    alert_webhook: Secret | None = fields.secret(
+        "the URL that changes of the traffic mode, of the telemetry and of the sources are posted to"
+    )
     metrics_enabled: bool = fields.boolean("false", "serve /metrics: the vector and opsd's own process for Prometheus")
     log_level: str = fields.level("info", "debug, info, warn or error")
 

@@ -2,16 +2,19 @@
 
 `Tmux` owns nothing but the session that it was told to start, which outlives the process: that is what tmux is for.
 libtmux waits for the tmux program without a deadline, so it is called in a thread that can be abandoned; at most one is
-at any time. Commands are lists of arguments. Where windows are made, the commands are given to tmux in a file that only
-the user can read: their environment holds secrets, and arguments are everybody's to see.
+at any time. Commands are lists of arguments. Where windows are made (`opsd.tmux_script`), the commands are given to
+tmux in a file that only the user can read: their environment holds secrets, and arguments are everybody's to see. What
+the windows print is kept beside the server's socket, in a directory of the session's that only the user can read.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import shutil
+import shlex
 import signal
+import stat
 import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,8 +27,12 @@ import libtmux
 import trio
 from libtmux.exc import LibTmuxException
 
+from opsd.tmux_script import NAME, VARIABLE, LogFiles, make_script
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from opsd.tmux_script import Window
 
 CALL_TIMEOUT: Final = 3.0
 """Seconds that tmux may take for one call."""
@@ -49,18 +56,31 @@ LINES: Final = 10
 LONGEST_LINE: Final = 1000
 """Characters."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LONGEST_NAME: Final = 256
+"""Characters of any name that tmux gives."""
+
+MOST_SESSIONS: Final = 100
+"""Sessions that are listed."""
+
+SCROLLBACK: Final = 200
+"""Lines above the screen that are looked at: tmux makes room for its word on a dead pane by moving all up."""
+
 _PANE: Final = re.compile(r"%[0-9]{1,9}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PANE_LINE: Final = re.compile(
+    r"(?P<window>[0-9]{1,9}) (?P<pane>[0-9]{1,9}) "
+    r"(?P<dead>[01]?) \[(?P<status>[0-9]{0,9})\] \[(?P<signal>[0-9]{0,9})\] "
+    r"(?P<pid>[0-9]{1,10}) (?P<id>\S+) (?P<command>[^|]*)\|(?P<name>.*)"
+)
 _NO_SERVER: Final = ("no server running", "error connecting to", "no sessions", "lost server")
-_OF_THE_TERMINAL: Final = frozenset({"TERM", "TMUX", "TMUX_PANE", "PWD", "OLDPWD", "SHLVL", "_", "COLUMNS", "LINES"})
 
 # Numbers first: names are the only part that may hold a space.
 _SESSIONS: Final = "#{session_windows} #{session_attached} #{session_created} #{session_name}"
 _PANES: Final = (
-    "#{window_index} #{pane_index} #{pane_dead} #{?pane_dead_status,#{pane_dead_status},0} #{pane_pid} #{pane_id} "
+    "#{window_index} #{pane_index} #{pane_dead} [#{pane_dead_status}] [#{pane_dead_signal}] #{pane_pid} #{pane_id} "
     "#{pane_current_command}|#{window_name}"
 )
+# By themselves: after another text that may hold anything, no mark would tell where one begins.
+_TITLES: Final = "#{pane_id} #{pane_title}"
 
 
 class TmuxError(Exception):
@@ -85,17 +105,6 @@ class Output:
 
 
 @attrs.frozen
-class Window:
-    """One window to be made: its command, and the whole environment of the command."""
-
-    name: str
-    argv: tuple[str, ...]
-    environ: Mapping[str, str] = attrs.field(repr=False)
-    without: tuple[str, ...] = ()
-    """Variables that must not come from the tmux server's own environment."""
-
-
-@attrs.frozen
 class TmuxSession:
     """One session of the server."""
 
@@ -116,18 +125,24 @@ class Pane:
     command: str
     pid: int
     dead: bool
-    exit_code: int | None
+    exit_code: int | None = None
+    """Of a dead one; None where tmux does not know it, as after a signal."""
+    exit_signal: int | None = None
+    """The signal that ended it; None where there was none, or tmux is too old to know."""
+    title: str = ""
     lines: tuple[str, ...] = ()
 
     def document(self) -> dict[str, object]:
         """As JSON."""
         return {
-            "window": self.window,
+            "window": self.window[:LONGEST_NAME],
+            "title": self.title[:LONGEST_NAME],
             "index": self.index,
-            "command": self.command,
+            "command": self.command[:LONGEST_NAME],
             "pid": self.pid,
             "dead": self.dead,
             "exitCode": self.exit_code,
+            "exitSignal": self.exit_signal,
             "lines": list(self.lines),
         }
 
@@ -153,20 +168,21 @@ class TmuxStatus:
         return any(session.name == self.name for session in self.sessions)
 
     def document(self) -> dict[str, object]:
-        """As JSON; `session` is null unless ours is there."""
+        """As JSON; `session` is null unless ours is there. `online` is the older dashboards' name for `running`."""
         return {
             "available": self.available,
             "reason": self.reason,
             "running": self.running,
+            "online": self.running,
             "changing": self.changing,
             "sessions": [
                 {
-                    "name": session.name,
+                    "name": session.name[:LONGEST_NAME],
                     "windows": session.windows,
                     "attached": session.attached,
                     "created": session.created.isoformat().replace("+00:00", "Z"),
                 }
-                for session in self.sessions
+                for session in self.sessions[:MOST_SESSIONS]
             ],
             "session": self.name if self.running else None,
             "sessionName": self.name,
@@ -185,11 +201,12 @@ class Tmux:
     def __init__(
         self, name: str, *, socket_name: str | None = None, run: Callable[[Sequence[str]], Output] | None = None
     ) -> None:
-        if not _NAME.fullmatch(name) or (socket_name is not None and not _NAME.fullmatch(socket_name)):
+        if not NAME.fullmatch(name) or (socket_name is not None and not NAME.fullmatch(socket_name)):
             raise ValueError("a name has letters, digits, _ and -, at most 64")
         self.name = name
-        socket = f"-L {socket_name} " if socket_name else ""
-        self._attach = f"tmux {socket}attach -t {name}"
+        socket = socket_path(os.environ, socket_name, os.getuid())
+        self._attach = f"tmux -S {shlex.quote(str(socket))} attach -t {name}"
+        self._logs = LogFiles(socket.parent / f"{socket.name}-{name}-logs")
         self._run = run or partial(_run, socket_name)
         # An abandoned thread holds its place until its tmux ends.
         self._limiter = trio.CapacityLimiter(1)
@@ -280,10 +297,14 @@ class Tmux:
         sessions = await self._sessions()
         if any(session.name == self.name for session in sessions):
             raise TmuxConflictError(f"the session {self.name} runs already")
-        script = make_script(self.name, windows, Path.cwd())
+        try:
+            _prepare(self._logs, windows)
+        except OSError as error:
+            raise TmuxError(f"the logs can't be kept in {self._logs.directory}: {error.strerror or error}") from error
+        script = make_script(self.name, windows, Path.cwd(), self._logs)
         if not sessions:
             # The server that this starts is the user's own and has our environment: it must not keep what is ours only.
-            names = sorted({name for window in windows for name in window.without if _VARIABLE.fullmatch(name)})
+            names = sorted({name for window in windows for name in window.without if VARIABLE.fullmatch(name)})
             script = "".join(f"set-environment -g -u {name}\n" for name in names) + script
         with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
             file = Path(directory) / "start.conf"
@@ -319,10 +340,11 @@ class Tmux:
         panes = parse_panes(done.lines) if done.code == 0 else ()
         if not lines:
             return panes
+        titles = parse_titles((await self._call("list-panes", "-s", "-t", f"={self.name}:", "-F", _TITLES)).lines)
         shown: list[Pane] = []
         for pane in panes[:MOST_PANES]:
-            screen = await self._call("capture-pane", "-p", "-J", "-t", pane.id)
-            shown.append(attrs.evolve(pane, lines=last_lines(screen.lines)))
+            screen = await self._call("capture-pane", "-p", "-J", "-S", f"-{SCROLLBACK}", "-t", pane.id)
+            shown.append(attrs.evolve(pane, title=titles.get(pane.id, ""), lines=last_lines(screen.lines)))
         return tuple(shown)
 
     async def _call(self, *arguments: str) -> Output:
@@ -352,65 +374,58 @@ def parse_panes(lines: Iterable[str]) -> tuple[Pane, ...]:
     """What `list-panes` printed; a line that is not as asked for is left out."""
     found: list[Pane] = []
     for line in lines:
-        match = re.fullmatch(r"([0-9]{1,9}) ([0-9]{1,9}) ([01]?) ([0-9]{1,9}) ([0-9]{1,10}) (\S+) ([^|]*)\|(.*)", line)
-        if match is None or not _PANE.fullmatch(match[6]):
+        match = _PANE_LINE.fullmatch(line)
+        if match is None or not _PANE.fullmatch(match["id"]):
             continue
-        dead = match[3] == "1"
+        dead = match["dead"] == "1"
         found.append(
             Pane(
-                id=match[6],
-                window=match[8],
-                index=f"{match[1]}.{match[2]}",
-                command=match[7],
-                pid=int(match[5]),
+                id=match["id"],
+                window=match["name"],
+                index=f"{match['window']}.{match['pane']}",
+                command=match["command"],
+                pid=int(match["pid"]),
                 dead=dead,
-                exit_code=int(match[4]) if dead else None,
+                exit_code=int(match["status"]) if dead and match["status"] else None,
+                exit_signal=int(match["signal"]) if dead and match["signal"] else None,
             )
         )
     return tuple(found)
 
 
+def parse_titles(lines: Iterable[str]) -> dict[str, str]:
+    """The panes' titles by the panes' ids."""
+    return {pane: title for pane, _, title in (line.partition(" ") for line in lines) if _PANE.fullmatch(pane)}
+
+
 def last_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """The last lines that say something, each cut to what a page can show."""
-    filled = [line.rstrip() for line in lines]
-    while filled and not filled[-1]:
-        filled.pop()
+    filled = [line.rstrip() for line in lines if line.strip()]
     return tuple(line[:LONGEST_LINE] for line in filled[-LINES:])
 
 
-def make_script(session: str, windows: Sequence[Window], directory: Path) -> str:
-    """tmux commands that make the session; every word from outside is written in octal, so that none is syntax."""
-    if not windows or not all(_NAME.fullmatch(window.name) for window in windows):
-        raise ValueError("windows are needed, with names of letters, digits, _ and -")
-    lines: list[str] = []
-    for number, window in enumerate(windows):
-        make = (
-            ["new-session", "-d", "-s", session, "-x", "200", "-y", "50"]
-            if number == 0
-            else ["new-window", "-d", "-t", f"={session}:"]
-        )
-        # tmux expands formats in the directory's name.
-        make += ["-n", window.name, "-c", str(directory).replace("#", "##")]
-        for name, value in sorted(window.environ.items()):
-            if _VARIABLE.fullmatch(name) and name not in _OF_THE_TERMINAL:
-                make += ["-e", f"{name}={value}"]
-        lines.append(" ".join([*map(_quoted, make), "--", *map(_quoted, _without(window))]))
-        place = f"={session}:={window.name}"
-        for option, setting in (("remain-on-exit", "on"), ("allow-rename", "off"), ("automatic-rename", "off")):
-            lines.append(" ".join(["set-option", "-w", "-t", _quoted(place), option, setting]))
-    return "".join(f"{line}\n" for line in lines)
+def socket_path(environ: Mapping[str, str], socket_name: str | None, uid: int) -> Path:
+    """Where a tmux that is called from this environment finds its server (tmux(1), -L, -S and ENVIRONMENT)."""
+    inherited = environ.get("TMUX", "").partition(",")[0]
+    if socket_name is None and inherited:
+        return Path(inherited)
+    base = environ.get("TMUX_TMPDIR", "")
+    found = base if base and os.path.exists(base) else "/tmp"  # noqa: S108, PTH110 - as tmux does
+    return Path(os.path.realpath(found), f"tmux-{uid}", socket_name or "default")
 
 
-def _without(window: Window) -> list[str]:
-    """The command, run without the variables that the tmux server may have and the window must not."""
-    program = shutil.which("env")
-    if not window.without or program is None:
-        return list(window.argv)
-    return [program, *(word for name in window.without for word in ("-u", name)), *window.argv]
-
-
-def _quoted(word: str) -> str:
-    return '"' + "".join(f"\\{byte:03o}" for byte in os.fsencode(word)) + '"'
+def _prepare(logs: LogFiles, windows: Sequence[Window]) -> None:
+    """Make a private directory with an empty file for each window. Raises OSError, also where it is not ours alone."""
+    for directory in (logs.directory.parent, logs.directory):
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+    found = logs.directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(errno.EACCES, "it is not a directory that only its owner can use")
+    for window in windows:
+        logs.older(window).unlink(missing_ok=True)
+        logs.of(window).unlink(missing_ok=True)
+        logs.of(window).touch(0o600)
 
 
 def _one_line(text: str) -> str:

@@ -5,12 +5,15 @@ A `Status` is made by the board at each recomputation and never changes. `docume
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import attrs
 
 Mode = Literal["normal", "degraded", "isolated"]
 Telemetry = Literal["healthy", "degraded", "offline"]
+
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+"""From the best to the worst."""
 
 STATUS_VERSION: Final = "2.0"
 
@@ -31,7 +34,7 @@ class Sessions:
 
 @attrs.frozen
 class RequestFlow:
-    """Requests over the last minute, in the daemons and in opsd."""
+    """Users' handshakes over the last minute, in the daemons; neither probes nor opsd's own answers."""
 
     total_routes: int = 0
     active_routes: int = 0

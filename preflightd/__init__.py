@@ -2,10 +2,14 @@
 
 settings       the variables with the prefix PREFLIGHT_
 route          `/<runid>` -> the keyspace channel of the run hash
-checklist      the hash -> what clients are told (pure)
+rules          what a checklist's rules are, as values
+language       TOML -> rules, and back to a document (pure)
+evaluator      rules -> functions of a hash (pure)
+checklist      the hash -> what clients are told, by the rules of a file
 watcher        one run hash, read again whenever it may have changed
 notifications  whether Redis says when a hash changes
 daemon         the value that makes of `common` this daemon
+checklist_command   `preflightd checklist`: the rules as a table
 evaluate       `preflightd evaluate`: the checklist of a JSON object, without Redis
 watch          `preflightd watch`: view (frames to changes, plain lines) and terminal (a live table)
 __main__       the command line

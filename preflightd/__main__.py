@@ -1,18 +1,19 @@
-"""The command line of preflightd: `preflightd`, or `python -m preflightd`."""
+"""preflightd as a process: `preflightd`, or `python -m preflightd`."""
 
-from __future__ import annotations
-
-import sys
-
-from common.cli import run
-from preflightd.daemon import PREFLIGHTD
-from preflightd.evaluate import EVALUATE
-from preflightd.watch import WATCH
+from common.early import begin, leave
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
-    sys.exit(run(PREFLIGHTD, [EVALUATE, WATCH]))
+    begin()
+    # Half a second, in which signals are noted.
+    from common.cli import run  # noqa: PLC0415
+    from preflightd.checklist_command import CHECKLIST  # noqa: PLC0415
+    from preflightd.daemon import PREFLIGHTD  # noqa: PLC0415
+    from preflightd.evaluate import EVALUATE  # noqa: PLC0415
+    from preflightd.watch import WATCH  # noqa: PLC0415
+
+    leave(run(PREFLIGHTD, [CHECKLIST, EVALUATE, WATCH]))
 
 
 if __name__ == "__main__":

@@ -1,30 +1,29 @@
-"""What a run hash says about the project: the checklist (SPEC 1, preflightd payload). Pure.
+"""What a run hash says about the project: the checklist (SPEC 1, preflightd payload).
 
-`RULES` is the table of the specification, row by row, as data: a row is a rule, and a rule compares operands, each of
-which finds one value in the hash. Nothing is newer or older than a value that is not an integer.
+The rules are data, `checklist.toml` beside this file or another one; `preflightd.language` reads them and
+`preflightd.evaluator` compiles them. A `Checklist` is made once, at start, and turns hashes into snapshots.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Final
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from common.web.frames import text_frame
+from preflightd.evaluator import Hash, compiled, integer
+from preflightd.language import MOST_BYTES, RulesError, parse_rules
 
-Hash = Mapping[bytes, bytes]
-"""A run hash, as Redis gives it."""
+if TYPE_CHECKING:
+    from preflightd.rules import Rules
 
-_TIMESTAMPS: Final = "timestamps:"
+_TIMESTAMPS: Final = b"timestamps:"
 _LOCKED: Final = b"locked:"
 _TRUE: Final = b"true"
-_INTEGER: Final = re.compile(rb"([+-]?)(?=[0-9])0*+([0-9]*)")
-_DIGITS: Final = 19
-"""Digits of the largest signed 64-bit integer; a longer number is out of range, and slow to convert."""
 
 
 @attrs.frozen
@@ -53,25 +52,46 @@ class Snapshot:
         return text_frame(to_json(content).encode())
 
 
-def evaluate(fields: Hash) -> Snapshot:
-    """The snapshot of a run hash; that of an empty one if there is no hash."""
-    return Snapshot(
-        tuple((key, rule.holds(fields)) for key, rule in RULES.items()), _locks(fields), _last_modified(fields)
-    )
+class Checklist:
+    """Rules, ready to be asked of any hash."""
+
+    def __init__(self, rules: Rules, source: str) -> None:
+        self.rules = rules
+        self.source = source
+        """The path of the rules' file; empty for the package's own."""
+        self._holds = compiled(rules)
+
+    def evaluate(self, fields: Hash) -> Snapshot:
+        """The snapshot of a run hash; that of an empty one if there is no hash."""
+        return Snapshot(self._holds(fields), _locks(fields), _last_modified(fields))
+
+
+@cache
+def packaged() -> Checklist:
+    """The checklist that comes with the package."""
+    return Checklist(parse_rules(files("preflightd").joinpath("checklist.toml").read_text("utf-8")), "")
+
+
+def load_checklist(path: str) -> Checklist:
+    """The checklist of the file `path`. Raises `RulesError` with one line, which does not name the path."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise RulesError(f"is larger than {MOST_BYTES >> 10} KB")
+        return Checklist(parse_rules(data.decode("utf-8")), path)
+    except OSError as error:
+        raise RulesError(error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise RulesError(f"is not UTF-8 at byte {error.start}") from None
+    except ValueError as error:
+        # A path with a NUL byte in it.
+        raise error if isinstance(error, RulesError) else RulesError(str(error)) from None
 
 
 def to_json(value: object) -> str:
     """JSON as the daemons write it: no spaces, nothing escaped that JSON does not require to be."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def integer(value: bytes | None) -> int | None:
-    """The integer that a value is: ASCII digits with an optional sign, within signed 64 bits; else None."""
-    match = _INTEGER.fullmatch(value) if value is not None else None
-    if match is None or len(match[2]) > _DIGITS:
-        return None
-    number = int(match[1] + (match[2] or b"0"))
-    return number if -(1 << 63) <= number < 1 << 63 else None
 
 
 def _locks(fields: Hash) -> tuple[tuple[str, bool], ...]:
@@ -88,158 +108,5 @@ def _last_modified(fields: Hash) -> int | None:
     own = integer(fields.get(b"last_modified"))
     if own is not None:
         return own
-    prefix = _TIMESTAMPS.encode()
-    stamps = (integer(value) for field, value in fields.items() if field.startswith(prefix))
+    stamps = (integer(value) for field, value in fields.items() if field.startswith(_TIMESTAMPS))
     return max((stamp for stamp in stamps if stamp is not None), default=None)
-
-
-# -- operands: where a value comes from -------------------------------------------------------------------------------
-
-
-class Operand(ABC):
-    """Finds one value in the hash."""
-
-    @abstractmethod
-    def find(self, fields: Hash) -> int | None:
-        """The integer, None if there is none."""
-
-
-class T(Operand):
-    """The field `timestamps:<name>`."""
-
-    def __init__(self, name: str) -> None:
-        self.field = f"{_TIMESTAMPS}{name}".encode()
-
-    def find(self, fields: Hash) -> int | None:
-        return integer(fields.get(self.field))
-
-
-class Largest(Operand):
-    """The largest of several that are integers."""
-
-    def __init__(self, *stamps: T) -> None:
-        self._stamps = stamps
-
-    def find(self, fields: Hash) -> int | None:
-        return max((value for stamp in self._stamps if (value := stamp.find(fields)) is not None), default=None)
-
-
-class First(Operand):
-    """The first of several that is not empty, integer or not."""
-
-    def __init__(self, *stamps: T) -> None:
-        self._stamps = stamps
-
-    def find(self, fields: Hash) -> int | None:
-        return next((stamp.find(fields) for stamp in self._stamps if fields.get(stamp.field)), None)
-
-
-# -- rules: what must hold of them ------------------------------------------------------------------------------------
-
-
-class Rule(ABC):
-    """One row of the table, or a part of one."""
-
-    @abstractmethod
-    def holds(self, fields: Hash) -> bool:
-        """Whether it is true of the hash."""
-
-
-@attrs.frozen
-class IsTrue(Rule):
-    """The field's value is exactly `true`."""
-
-    field: bytes
-
-    def holds(self, fields: Hash) -> bool:
-        return fields.get(self.field) == _TRUE
-
-
-@attrs.frozen
-class Exists(Rule):
-    """The timestamp's field exists, even empty."""
-
-    stamp: T
-
-    def holds(self, fields: Hash) -> bool:
-        return self.stamp.field in fields
-
-
-@attrs.frozen
-class NotEmpty(Rule):
-    """The timestamp has a value, whatever it is."""
-
-    stamp: T
-
-    def holds(self, fields: Hash) -> bool:
-        return bool(fields.get(self.stamp.field))
-
-
-class Newer(Rule):
-    """One value is larger than each of the others."""
-
-    def __init__(self, operand: Operand, *others: Operand) -> None:
-        self._operand = operand
-        self._others = others
-
-    def holds(self, fields: Hash) -> bool:
-        value = self._operand.find(fields)
-        if value is None:
-            return False
-        others = (other.find(fields) for other in self._others)
-        return all(other is not None and value > other for other in others)
-
-
-class All(Rule):
-    """Every one of several rules holds."""
-
-    def __init__(self, *rules: Rule) -> None:
-        self._rules = rules
-
-    def holds(self, fields: Hash) -> bool:
-        return all(rule.holds(fields) for rule in self._rules)
-
-
-class Any(Rule):
-    """At least one of several rules holds."""
-
-    def __init__(self, *rules: Rule) -> None:
-        self._rules = rules
-
-    def holds(self, fields: Hash) -> bool:
-        return any(rule.holds(fields) for rule in self._rules)
-
-
-_CHANNELS: Final = T("build_channels")
-_WATERSHED: Final = T("abstract_watershed")
-_LANDUSE: Final = T("build_landuse")
-_RANGELAND: Final = T("build_rangeland_cover")
-_SOILS: Final = T("build_soils")
-_CLIMATE: Final = T("build_climate")
-_WEPP_WATERSHED: Final = T("run_wepp_watershed")
-_RUN_WEPP: Final = T("run_wepp")
-_WATAR: Final = T("run_watar")
-_WEPP: Final = First(_WEPP_WATERSHED, _RUN_WEPP)
-_MODEL: Final = (_LANDUSE, _SOILS, _CLIMATE, _WEPP)
-
-RULES: Final[Mapping[str, Rule]] = {
-    "sbs_map": IsTrue(b"attrs:has_sbs"),
-    "channels": Exists(_CHANNELS),
-    "outlet": Newer(Largest(T("set_outlet"), T("find_outlet")), _CHANNELS),
-    "subcatchments": Newer(_WATERSHED, _CHANNELS),
-    "landuse": Newer(_LANDUSE, _WATERSHED),
-    "rangeland_cover": NotEmpty(_RANGELAND),
-    "soils": All(Newer(_SOILS, _WATERSHED), Any(Newer(_SOILS, _LANDUSE), Newer(_SOILS, _RANGELAND))),
-    "climate": Newer(_CLIMATE, _WATERSHED),
-    "rap_ts": Newer(T("build_rap_ts"), _CLIMATE),
-    "openet_ts": Newer(T("build_openet_ts"), _CLIMATE),
-    "wepp": Newer(_WEPP, _LANDUSE, _SOILS, _CLIMATE),
-    "observed": Newer(T("run_observed"), *_MODEL),
-    "debris": Newer(T("run_debris"), *_MODEL),
-    "watar": Newer(_WATAR, *_MODEL),
-    "omni_scenarios": Newer(T("run_omni_scenarios"), _WEPP),
-    "run_path_ce": Newer(T("run_path_ce"), _WEPP),
-    "rhem": NotEmpty(T("run_rhem")),
-    "dss_export": Newer(T("dss_export"), Largest(_WATAR, _WEPP_WATERSHED, _RUN_WEPP)),
-}
-"""The checklist's keys, in the order in which clients get them, and when each is true."""

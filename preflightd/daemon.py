@@ -6,8 +6,12 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from common.check import try_subscribe
 from common.daemon import Daemon
-from preflightd.notifications import look, warn
+from common.redis.policy import LinkPolicy, Replica
+from preflightd.notifications import look, note, warn
 from preflightd.route import route
 from preflightd.settings import PreflightSettings
 from preflightd.watcher import Watcher
@@ -29,12 +33,24 @@ def _make_route(settings: PreflightSettings) -> Callable[[Target], Route]:
 def _make_topic(settings: PreflightSettings, counters: Counters, log: Logger, link: Link) -> Callable[[bytes], Watcher]:
     return partial(
         Watcher,
-        request=link.request,
+        read=link.read,
+        evaluate=settings.checklist.evaluate,
+        push_every_change=settings.push == "hash",
         resync_interval=settings.resync_interval,
         rng=random.SystemRandom(),
         counters=counters,
         log=log,
     )
+
+
+def _adjust_policy(settings: PreflightSettings, policy: LinkPolicy) -> LinkPolicy:
+    # A primary that has become a replica may soon be nobody's; its name leads to the next one.
+    return attrs.evolve(policy, read_limit=settings.max_hash, replica=Replica.LEAVE)
+
+
+async def _probe(link: Link) -> None:
+    await try_subscribe(link, f"__keyspace@{link.db}__:check".encode("ascii"))
+    await link.read("HGETALL", "check")
 
 
 PREFLIGHTD: Final = Daemon(
@@ -46,6 +62,9 @@ PREFLIGHTD: Final = Daemon(
     path="/{runid}",
     make_route=_make_route,
     make_topic=_make_topic,
+    adjust_policy=_adjust_policy,
     on_online=warn,
+    observe=note,
     check=look,
+    probe=_probe,
 )

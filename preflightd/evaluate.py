@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from common.cli import Command
-from preflightd.checklist import evaluate, to_json
+from common.quote import quote
+from preflightd.checklist import Checklist, load_checklist, packaged, to_json
+from preflightd.language import RulesError
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +26,7 @@ class BadInputError(ValueError):
     """What came is no JSON object of fields; the message is one line."""
 
 
-def evaluated(text: str) -> str:
+def evaluated(text: str, checklist: Checklist) -> str:
     """The answer, as JSON, to a JSON object of hash fields. Raises `BadInputError`."""
     try:
         fields = json.loads(text)
@@ -32,7 +34,8 @@ def evaluated(text: str) -> str:
         raise BadInputError(f"not JSON: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise BadInputError("not a JSON object whose values are strings")
-    return to_json(evaluate({_bytes(field): _bytes(value) for field, value in fields.items()}).content())
+    snapshot = checklist.evaluate({_bytes(field): _bytes(value) for field, value in fields.items()})
+    return to_json(snapshot.content())
 
 
 def _bytes(text: str) -> bytes:
@@ -44,6 +47,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="where to read from, - for standard input [-]"
     )
+    parser.add_argument("--checklist", metavar="FILE", help="a file with other rules than the package's")
     parser.add_argument("--lines", action="store_true", help="one JSON object a line in, one a line out")
 
 
@@ -53,17 +57,24 @@ def _run(options: argparse.Namespace) -> int:
             # Whatever the locale says: JSON is UTF-8.
             stream.reconfigure(encoding="utf-8")
     try:
+        checklist = packaged() if options.checklist is None else load_checklist(options.checklist)
+    except RulesError as error:
+        sys.stderr.write(f"preflightd evaluate: {quote(options.checklist)}: {error}\n")
+        return BAD_INPUT
+    try:
         with nullcontext(sys.stdin) if options.file == "-" else Path(options.file).open(encoding="utf-8") as source:
             texts: Iterable[str] = source if options.lines else [source.read()]
             for number, text in enumerate(texts, 1):
                 try:
-                    sys.stdout.write(evaluated(text) + "\n")
+                    sys.stdout.write(evaluated(text, checklist) + "\n")
                     # Whoever feeds lines may wait for each answer.
                     sys.stdout.flush()
                 except BadInputError as error:
                     where = f"line {number}: " if options.lines else ""
                     sys.stderr.write(f"preflightd evaluate: {where}{error}\n")
                     return BAD_INPUT
+    except BrokenPipeError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"preflightd evaluate: {error}\n")
         return BAD_INPUT

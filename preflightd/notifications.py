@@ -7,24 +7,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from common.quote import quote
 from common.redis.errors import RedisConnectionError, RedisError, StalledError
 
 if TYPE_CHECKING:
     from common.logs import Logger
+    from common.metrics import HashFigures
     from common.redis.link import Link
 
 _NAME: Final = b"notify-keyspace-events"
+_LONGEST_FLAGS: Final = 64
+RECOMMENDED: Final = "Kghx"
+"""The keyspace channels (`K`), and what befalls a hash: its fields (`h`), DEL, RENAME, COPY and MOVE (`g`), expiry."""
+
+_CLASSES: Final = {"g": "deleted, renamed or copied", "x": "expired"}
 _MEND: Final = "redis-cli config set notify-keyspace-events"
 
 
 def problem(flags: str) -> str | None:
     """What is wrong with this value of `notify-keyspace-events`, in a line with the command that mends it; or None."""
-    missing = "" if "K" in flags else "K"
-    missing += "" if {"h", "A"} & set(flags) else "h"
-    if not missing:
+    if not {"K", "h"} & set(_missing(flags)):
         return None
+    return f"redis does not notify of changed hashes (notify-keyspace-events={flags!r}): {_mend(flags)}"
+
+
+def shortfall(flags: str) -> str | None:
+    """Which changes this value tells nobody of, though it has no `problem`: a line with a command; or None.
+
+    They come with the next resync, so it is no fault.
+    """
+    unheard = [_CLASSES[letter] for letter in _missing(flags) if letter in _CLASSES]
+    if not unheard or problem(flags) is not None:
+        return None
+    found = f"which the resync finds (notify-keyspace-events={flags!r})"
+    return f"redis notifies of changed hashes, but not of {' or '.join(unheard)} ones, {found}: {_mend(flags)}"
+
+
+def _missing(flags: str) -> str:
+    """The letters of `RECOMMENDED` that are not there; `A` stands for all classes."""
+    return "".join(letter for letter in RECOMMENDED if letter not in flags and (letter == "K" or "A" not in flags))
+
+
+def _mend(flags: str) -> str:
     # What is there already somebody else may need.
-    return f"redis does not notify of changed hashes (notify-keyspace-events={flags!r}): {_MEND} {flags}{missing}"
+    return f"{_MEND} {flags}{_missing(flags)}"
 
 
 async def look(link: Link) -> tuple[bool, str]:
@@ -33,8 +59,12 @@ async def look(link: Link) -> tuple[bool, str]:
         flags = await _ask(link)
     except RedisError as error:
         return False, _unknown(error)
-    wrong = problem(flags)
-    return wrong is None, wrong or f"redis notifies of changed hashes (notify-keyspace-events={flags!r})"
+    wrong, lacking = problem(flags), shortfall(flags)
+    if wrong is not None:
+        return False, wrong
+    if lacking is not None:
+        return True, f"note: {lacking}"
+    return True, f"redis notifies of changed hashes (notify-keyspace-events={flags!r})"
 
 
 async def warn(link: Link, log: Logger) -> None:
@@ -43,20 +73,32 @@ async def warn(link: Link, log: Logger) -> None:
     A connection that ends before it has answered is no warning: the link says so itself, and the next one is asked.
     """
     try:
-        wrong = problem(await _ask(link))
+        flags = await _ask(link)
     except (RedisConnectionError, StalledError):
         return
     except RedisError as error:
-        wrong = _unknown(error)
+        log.warning("keyspace notifications", warning=_unknown(error))
+        return
+    wrong, lacking = problem(flags), shortfall(flags)
     if wrong is not None:
         log.warning("keyspace notifications", warning=wrong)
+    elif lacking is not None:
+        log.info("keyspace notifications", hint=lacking)
+
+
+async def note(link: Link, figures: HashFigures) -> None:
+    """Note whether Redis notifies now; without an answer it is unknown."""
+    try:
+        figures.notifications = "on" if problem(await _ask(link)) is None else "off"
+    except RedisError:
+        figures.notifications = "unknown"
 
 
 def _unknown(error: RedisError) -> str:
-    return f"can't tell whether redis notifies of changed hashes: {error}"
+    return f"can't tell whether redis notifies of changed hashes: {quote(str(error))}"
 
 
 async def _ask(link: Link) -> str:
     reply = await link.request("CONFIG", "GET", _NAME)
     value = reply.get(_NAME) if isinstance(reply, dict) else None
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else ""
+    return quote(value, _LONGEST_FLAGS) if isinstance(value, bytes) else ""

@@ -6,6 +6,7 @@ view closes it, which leaves the last table where it is and gives the cursor bac
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 NAME_LIMIT: Final = 40
 """Characters of the name of a step or a lock."""
+
+_LINES_AROUND: Final = 4
+"""Lines of the screen that the steps leave free: two above them, their headings, and the cursor's."""
 
 
 class TerminalPreflightView(TerminalView):
@@ -99,16 +103,22 @@ class TerminalPreflightView(TerminalView):
         return text
 
     def _steps(self, state: State) -> Table:
+        """The steps in one column, or in as many as the height of the screen makes necessary."""
+        steps = list(state.checklist.items())
+        columns = max(1, math.ceil(len(steps) / max(1, self._console.height - _LINES_AROUND)))
+        height = math.ceil(len(steps) / columns)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("step", "", "changed"):
+        for heading in ("step", "", "changed") * columns:
             table.add_column(heading, no_wrap=True)
-        for step, is_done in state.checklist.items():
-            changed_at = self._steps_at.get(step)
-            is_new = changed_at is not None and changed_at == self._changed_at
-            name = Text(shortened(step, NAME_LIMIT), "bold" if is_new else "")
-            mark = Text("done", "green") if is_done else Text("-", "dim")
-            table.add_row(name, mark, _at(changed_at))
+        for row in range(height):
+            table.add_row(*(cell for step, is_done in steps[row::height] for cell in self._cells(step, is_done)))
         return table
+
+    def _cells(self, step: str, is_done: bool) -> tuple[Text, Text, str]:
+        changed_at = self._steps_at.get(step)
+        is_new = changed_at is not None and changed_at == self._changed_at
+        name = Text(shortened(step, NAME_LIMIT), "bold" if is_new else "")
+        return name, Text("done", "green") if is_done else Text("-", "dim"), _at(changed_at)
 
 
 def date_of(stamp: int, zone: tzinfo | None = None) -> str:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.watch.command import Watching, watch_command
+from common.watch.command import Plan, Watching, watch_command
+from preflightd.route import RUN_ID
 from preflightd.view import open_preflight_view
 
 WATCH: Final = watch_command(
     # Not lossy: the first frame after an absence says all there is to know.
-    Watching(daemon="preflightd", port=9001, path="RUNID", example="accustomed-pewter", lossy=False),
+    Watching(
+        daemon="preflightd",
+        port=9001,
+        path="RUNID",
+        example="accustomed-pewter",
+        lossy=False,
+        check=RUN_ID.check,
+        plan=lambda _options: Plan(open_view=open_preflight_view),
+    ),
     "show a run's checklist in the terminal as it changes, reconnecting as needed; Ctrl-C ends it",
-    open_preflight_view,
 )

@@ -4,6 +4,15 @@ A `Watcher` is the topic of a run's keyspace channel and lives as long (`common.
 hub's, reads the hash whenever it may have changed: when the subscription is acknowledged (subscribe first, then read:
 nothing in between is lost), at a notification, after an outage, and every RESYNC_INTERVAL. One read is under way at a
 time, and what is noted meanwhile is one read more, however often it was noted. One read serves all clients.
+
+Notifications and reads come over different connections. What was noted before the question went out is in its answer,
+and only that: the note is taken off when the read is sent (`Link.read`), not before, when it may wait for its turn for
+long, nor after.
+
+A resync that finds a change of which nobody has told, and nobody tells for `LATE` more, is counted: notifications are
+off, or some are not sent.
+
+A hash that is too large to be read ends its clients, and for `TOO_BIG_PAUSE` also who comes, without another read.
 """
 
 from __future__ import annotations
@@ -16,19 +25,25 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from common.backoff import Backoff
 from common.fanout import NO_FRAMES, Topic
-from common.web.disconnect import REFUSED_BY_REDIS
+from common.metrics import HashFigures
+from common.quote import quote
+from common.redis.errors import ProtocolError, ReplyTooLargeError
+from common.web.disconnect import REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.web.frames import Frames
-from preflightd.checklist import Snapshot, evaluate
+from preflightd.evaluator import digest
 from preflightd.route import run_key
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
+    from common.labels import ReadFailure
     from common.logs import Logger
     from common.metrics import Counters
     from common.web.disconnect import Disconnect
     from common.web.peer import Peer
+    from preflightd.checklist import Snapshot
+    from preflightd.evaluator import Hash
 
 SETTLE: Final = 0.01
 """Seconds between the end of one read and the next: a hash that is written all the time is read 100 times a second."""
@@ -37,11 +52,19 @@ RETRY: Final = Backoff(0.1, 5.0)
 """Delays after a read that failed while the link is up."""
 
 
-class Request(Protocol):
-    """`Link.request`."""
+LATE: Final = 1.0
+"""Seconds that a notification may take longer than the answer of a read which was sent after the change."""
 
-    def __call__(self, *args: bytes | str | int) -> Awaitable[object]:
-        """Ask Redis."""
+TOO_BIG_PAUSE: Final = 30.0
+"""Seconds before a hash that was too large is tried again, if somebody asks for it: clients may come back all the time,
+and Redis has all of such a hash to gather before we can refuse it."""
+
+
+class Read(Protocol):
+    """`Link.read`."""
+
+    def __call__(self, *args: bytes | str | int, sending: Callable[[], None]) -> Awaitable[object]:
+        """Ask Redis; `sending` is called when the question goes out."""
 
 
 class Watcher(Topic):
@@ -53,7 +76,9 @@ class Watcher(Topic):
         self,
         channel: bytes,
         *,
-        request: Request,
+        read: Read,
+        evaluate: Callable[[Hash], Snapshot],
+        push_every_change: bool,
         resync_interval: float,
         rng: random.Random,
         counters: Counters,
@@ -61,16 +86,24 @@ class Watcher(Topic):
     ) -> None:
         super().__init__(channel)
         self._key = run_key(channel)
-        self._request = request
+        self._read = read
+        self._evaluate = evaluate
+        self._push_every_change = push_every_change
         self._resync_interval = resync_interval
         self._rng = rng
         self._counters = counters
+        self._figures = counters.hashes or HashFigures()
         self._log = log
         self._changed = trio.Event()
         self._resynced = trio.Event()
         self._desertions = 0
         """How often the last client has left."""
+        self._desertions_seen = 0
+        """The same when the last read was sent; -1 if there was nobody then."""
+        self._too_big_until = -math.inf
         self._snapshot: Snapshot | None = None
+        self._digest = b""
+        """Of the hash that the snapshot is of, where each of its changes is pushed."""
         self._frame = b""
         self._told: set[Peer] = set()
         """Who has got the newest snapshot."""
@@ -88,7 +121,9 @@ class Watcher(Topic):
 
     def welcome(self, peer: Peer) -> None:
         """Give a newcomer the newest snapshot at once; if there is none yet, the first read brings it."""
-        if self._snapshot is None:
+        if trio.current_time() < self._too_big_until:
+            peer.end(RUN_TOO_BIG)
+        elif self._snapshot is None:
             self._changed.set()
         elif peer not in self._told:
             self._tell(peer)
@@ -113,49 +148,86 @@ class Watcher(Topic):
         while True:
             with trio.move_on_at(due):
                 await self._changed.wait()
+            untold = not self._changed.is_set()
             if trio.current_time() >= due:
                 due = self._next_resync(self._resync_interval)
             self._changed = trio.Event()
             if self.peers:
-                await self._refresh()
+                changed = await self._refresh()
                 await trio.sleep(SETTLE)
+                if untold and changed:
+                    await self._count_missed(due)
 
     def _next_resync(self, seconds: float) -> float:
         return trio.current_time() + seconds if self._resync_interval else math.inf
 
-    async def _refresh(self) -> None:
-        """Read the hash, again and again if need be, and tell who has to know."""
+    async def _count_missed(self, due: float) -> None:
+        """A resync has found a change: count it unless the notification is only late."""
+        with trio.move_on_at(min(due, trio.current_time() + LATE)):
+            await self._changed.wait()
+        self._figures.missed_changes += not self._changed.is_set()
+
+    async def _refresh(self) -> bool:
+        """Read the hash, again and again if need be, and tell who has to know; return whether clients got a change."""
         failures = 0
         while self.peers:
-            # What was noted before a read begins is in it.
-            self._changed = trio.Event()
+            if trio.current_time() < self._too_big_until:
+                self.end(RUN_TOO_BIG)
+                return False
             self._resynced = trio.Event()
-            desertions = self._desertions
+            begun = trio.current_time()
             try:
-                fields = await self._request("HGETALL", self._key)
+                fields = await self._read("HGETALL", self._key, sending=self._note_sending)
+            except ReplyTooLargeError as error:
+                self._count_failure("too_big")
+                self._log.warning("run hash too big", run_id=self._key.decode("ascii"), limit=error.limit)
+                self._too_big_until = trio.current_time() + TOO_BIG_PAUSE
+                self.end(RUN_TOO_BIG)
+                return False
             except RedisError as error:
                 if _is_refusal(error):
-                    self._log.warning("run hash refused", run_id=self._key.decode("ascii"), error=str(error))
+                    self._count_failure("refused")
+                    self._log.warning("run hash refused", run_id=self._key.decode("ascii"), error=quote(str(error)))
                     self.end(REFUSED_BY_REDIS)
-                    return
+                    return False
                 failures += 1
                 delay = RETRY.after_failure(failures, self._rng)
-                # An answer that is an error will not mend itself; an absence of Redis is logged by the link.
-                log = self._log.warning if isinstance(error, ResponseError) and failures == 1 else self._log.debug
-                log("read failed", run_id=self._key.decode("ascii"), error=str(error), backoff=round(delay, 3))
+                # An answer that is wrong will not mend itself; an absence of Redis is logged by the link.
+                answered = isinstance(error, ResponseError | ProtocolError)
+                self._count_failure("error" if answered else "unavailable")
+                log = self._log.warning if answered and failures == 1 else self._log.debug
+                log("read failed", run_id=self._key.decode("ascii"), error=quote(str(error)), backoff=round(delay, 3))
                 with trio.move_on_after(delay):
                     await self._resynced.wait()
             else:
+                if self._figures.reads is not None:
+                    self._figures.reads.observe(trio.current_time() - begun)
                 # While there was nobody, notifications were nobody's either: what this read has found may be old.
-                if desertions == self._desertions:
-                    await self._take(evaluate(fields if isinstance(fields, dict) else {}))
-                    return
+                if self._desertions_seen == self._desertions:
+                    return await self._take(fields if isinstance(fields, dict) else {})
+        return False
 
-    async def _take(self, snapshot: Snapshot) -> None:
-        if snapshot == self._snapshot:
+    def _count_failure(self, reason: ReadFailure) -> None:
+        self._figures.failures[reason] += 1
+
+    def _note_sending(self) -> None:
+        """What was noted until now is in the read that goes out."""
+        self._changed = trio.Event()
+        # By now everybody may have left, and what is notified is nobody's.
+        self._desertions_seen = self._desertions if self.peers else -1
+
+    async def _take(self, fields: Hash) -> bool:
+        """Tell what the hash has become; return whether clients had been told something else."""
+        snapshot = self._evaluate(fields)
+        known = self._snapshot is not None
+        unchanged = snapshot == self._snapshot
+        if self._push_every_change:
+            seen, self._digest = self._digest, digest(fields)
+            unchanged = unchanged and seen == self._digest
+        if unchanged:
             for peer in [peer for peer in self.peers if peer not in self._told]:
                 self._tell(peer)
-            return
+            return False
         read_at = trio.current_time()
         self._snapshot = snapshot
         self._frame = snapshot.frame()
@@ -165,6 +237,7 @@ class Watcher(Topic):
         if self._counters.delivery is not None:
             self._counters.delivery.observe(trio.current_time() - read_at)
         self._log.debug("diff sent", run_id=self._key.decode("ascii"), clients=clients)
+        return known
 
     def _tell(self, peer: Peer) -> None:
         peer.wire.send_nowait(self._frame)

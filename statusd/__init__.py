@@ -4,6 +4,8 @@ settings     the variables with the prefix STATUS_
 route        `/<runid>:<channel>` -> the Redis channel
 topic        payloads -> `{"type":"status",…}` frames
 daemon       the value that makes of `common` this daemon
-watch        `statusd watch`: view (frames to words, plain lines) and terminal (colours and a progress bar)
+jobs         what the platform's jobs say on a channel (pure)
+watch        `statusd watch`: view (frames to words, plain lines, JSON) and terminal (colours and a progress bar)
+until        a watch that ends with a job
 __main__     the command line
 """

@@ -1,17 +1,17 @@
-"""The command line of statusd: `statusd`, or `python -m statusd`."""
+"""statusd as a process: `statusd`, or `python -m statusd`."""
 
-from __future__ import annotations
-
-import sys
-
-from common.cli import run
-from statusd.daemon import STATUSD
-from statusd.watch import WATCH
+from common.early import begin, leave
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
-    sys.exit(run(STATUSD, [WATCH]))
+    begin()
+    # Half a second, in which signals are noted.
+    from common.cli import run  # noqa: PLC0415
+    from statusd.daemon import STATUSD  # noqa: PLC0415
+    from statusd.watch import WATCH  # noqa: PLC0415
+
+    leave(run(STATUSD, [WATCH]))
 
 
 if __name__ == "__main__":

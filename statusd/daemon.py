@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from common.check import try_subscribe
 from common.daemon import Daemon
 from statusd.route import route
 from statusd.settings import StatusSettings
@@ -24,6 +25,10 @@ def _make_topic(
     return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
 
 
+async def _probe(link: Link) -> None:
+    await try_subscribe(link, b"check:check")
+
+
 STATUSD: Final = Daemon(
     name="statusd",
     summary="Carries the status messages of runs from Redis Pub/Sub to browsers over WebSockets.",
@@ -33,4 +38,5 @@ STATUSD: Final = Daemon(
     path="/{runid}:{channel}",
     make_route=lambda _settings: route,
     make_topic=_make_topic,
+    probe=_probe,
 )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STYLES: Final = {
     Tone.LINE: "",
     Tone.PROGRESS: "cyan",
+    Tone.STARTED: "bold blue",
+    Tone.COMPLETED: "bold green",
     Tone.EXCEPTION: "bold red",
     Tone.TRIGGER: "bold black on yellow",
     Tone.UNKNOWN: "dim",

@@ -10,12 +10,16 @@ import enum
 import importlib
 import json
 import re
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 import attrs
 
+from common.watch.client import Note
 from common.watch.view import PlainView, View, open_view
 from common.watch.words import compact, one_line, raw_text
+from statusd.jobs import JobEvent, JobMessage, read_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +33,7 @@ TEXT_KEYS: Final = ("message", "text", "msg")
 
 _PERCENT: Final = re.compile(r"(?<![\w.,+-])(\d{1,3}(?:\.\d{1,6})?) ?%(?!\w)", re.ASCII)
 _KEYWORD: Final = re.compile(r"(?:\S{1,200} )?(EXCEPTION|TRIGGER)\b")
-"""The platform's two keywords start a message, or follow the id of the job that sends it."""
+"""Two of the platform's keywords start a message that is no job's, or follow a word that names the sender."""
 
 
 class Tone(enum.Enum):
@@ -37,6 +41,8 @@ class Tone(enum.Enum):
 
     LINE = "line"
     PROGRESS = "progress"
+    STARTED = "started"
+    COMPLETED = "completed"
     EXCEPTION = "exception"
     TRIGGER = "trigger"
     UNKNOWN = "unknown"
@@ -67,8 +73,11 @@ def read_status(frame: Mapping[str, object]) -> Entry:
     fields = _object(data)
     percent = percentage_of(data)
     if fields is None:
-        label = "" if percent is None else " ".join(_PERCENT.sub("", data).split()).strip(" :-")
-        return Entry(data, data, _tone(data, percent), percent, label)
+        job = read_job(data)
+        said = data if job is None else job.text
+        label = "" if percent is None else " ".join(_PERCENT.sub("", said).split()).strip(" :-")
+        tone = _tone(data, percent) if job is None else _tone_of_job(job, percent)
+        return Entry(data, data if job is None else job.shown(), tone, percent, label)
     text = _sentence(fields, percent)
     label = next((value for key in LABEL_KEYS + TEXT_KEYS if isinstance(value := fields.get(key), str)), "")
     return Entry(data, text, _tone(text, percent), percent, label)
@@ -113,6 +122,42 @@ class PlainStatusView(PlainView):
     def frame(self, frame: Mapping[str, object]) -> None:
         """Write the message. Raises OutputClosedError."""
         self.line(one_line(read_status(frame).raw))
+
+
+class JsonStatusView(PlainView):
+    """A JSON object a line: `time`, what the server sent, and of a job's message `job`, `event` and `text`.
+
+    A gap is an object too, `{"time":…,"type":"notice","text":…}`, so that programs see that lines may be missing.
+    """
+
+    def frame(self, frame: Mapping[str, object]) -> None:
+        """Write the message. Raises OutputClosedError."""
+        data = frame.get("data")
+        job = read_job(data) if frame.get("type") == "status" and isinstance(data, str) else None
+        more = {} if job is None else {"job": job.job, "event": job.event.value, "text": job.text}
+        self._object({**frame, **more})
+
+    def notice(self, note: Note, text: str) -> None:
+        """Write a gap between the messages, anything else beside them. Raises OutputClosedError."""
+        if note is Note.GAP:
+            self._object({"type": "notice", "text": text})
+        else:
+            super().notice(note, text)
+
+    def _object(self, fields: Mapping[str, object]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.line(json.dumps({"time": now, **fields}, separators=(",", ":")))
+
+
+def open_json_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
+    """JSON objects, whatever `out` is."""
+    return nullcontext(JsonStatusView(out, err))
+
+
+def _tone_of_job(job: JobMessage, percent: float | None) -> Tone:
+    if job.event is JobEvent.STATUS:
+        return Tone.LINE if percent is None else Tone.PROGRESS
+    return Tone[job.event.value]
 
 
 def _tone(text: str, percent: float | None) -> Tone:

@@ -1,14 +1,86 @@
-"""`statusd watch`: a run's status lines in the terminal, as a browser would get them."""
+"""`statusd watch`: a run's status lines in the terminal, as a browser would get them, or for a script that waits."""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TextIO
 
-from common.watch.command import Watching, watch_command
-from statusd.view import open_status_view
+from common.config.values import parse_positive_duration
+from common.watch.client import Codes, Show
+from common.watch.command import Plan, Watching, watch_command
+from common.web.path import Target
+from statusd.route import route
+from statusd.until import Outcome, UntilShow
+from statusd.view import open_json_view, open_status_view
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from common.watch.command import OpenView
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="a JSON object a message, with its time, for programs")
+    parser.add_argument(
+        "--until",
+        metavar="WORD",
+        help="end when a job says so: COMPLETED, or the event of a TRIGGER; exit code 0, 1 for its EXCEPTION, "
+        "3 for a hangup, 124 when --timeout is over, 2 for a refusal",
+    )
+    parser.add_argument("--job", metavar="ID", help="the job that --until waits for [the first that starts]")
+    parser.add_argument(
+        "--timeout", metavar="DURATION", help="how long --until waits, for example 90s or 1h [for ever]"
+    )
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    open_view = open_json_view if options.json else open_status_view
+    if options.until is None:
+        for name in ("job", "timeout"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} needs --until")
+        return Plan(open_view=open_view)
+    if not _WORD.fullmatch(options.until):
+        raise ValueError("--until takes one word: COMPLETED, or the event of a TRIGGER")
+    job = None if options.job is None else options.job.removeprefix("rq:")
+    if job is not None and not job:
+        raise ValueError("--job is empty")
+    seconds = None
+    if options.timeout is not None:
+        try:
+            seconds = parse_positive_duration(options.timeout)
+        except ValueError as reason:
+            raise ValueError(f"--timeout: {reason}") from None
+    return Plan(
+        open_view=_until(open_view, options.until, job),
+        codes=Codes(refused=Outcome.REFUSED, hung_up=Outcome.HUNG_UP, time_up=Outcome.TIME_UP),
+        seconds=seconds,
+    )
+
+
+def _until(open_view: OpenView, word: str, job: str | None) -> OpenView:
+    @contextmanager
+    def opened(out: TextIO, err: TextIO) -> Iterator[Show]:
+        with open_view(out, err) as view:
+            yield UntilShow(view, word, job)
+
+    return opened
+
 
 WATCH: Final = watch_command(
-    Watching(daemon="statusd", port=9002, path="RUNID:CHANNEL", example="accustomed-pewter:wepp", lossy=True),
+    Watching(
+        daemon="statusd",
+        port=9002,
+        path="RUNID:CHANNEL",
+        example="accustomed-pewter:wepp",
+        lossy=True,
+        check=lambda path: route(Target(f"/{path}", {})),
+        plan=_plan,
+        add_arguments=_add_arguments,
+    ),
     "show a run's status messages in the terminal as they come, reconnecting as needed; Ctrl-C ends it",
-    open_status_view,
 )

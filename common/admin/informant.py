@@ -5,6 +5,7 @@
 {"status": n}        the status, once: {"status": n, "worker": {...}}
 {"watch": true}      the status now and after every change, {"worker": {...}}, until {"watch": false}
 {"snapshot": n}      a snapshot, in pieces: {"snapshot": n, "piece": "<base64>"}, the last one empty
+{"clients": n, "channel": "<Redis channel>"}    how many follow it: {"clients": n, "count": ...}
 
 A message is never cut short, since nothing could follow it on the channel: what has been begun is said to its end.
 """
@@ -55,6 +56,8 @@ class Informant(Generic[S]):
             self._start(self._tell_status, number)
         if isinstance(number := message.get("snapshot"), int):
             self._start(self._tell_snapshot, number)
+        if isinstance(number := message.get("clients"), int) and isinstance(channel := message.get("channel"), str):
+            self._start(self._tell_clients, number, channel)
         if "watch" in message:
             self._watched = message["watch"] is True
             # Whoever begins to watch is told at once, even if nothing changes.
@@ -85,6 +88,9 @@ class Informant(Generic[S]):
             piece = base64.b64encode(data[start : start + PIECE]).decode("ascii")
             await self._channel.send({"snapshot": number, "piece": piece})
         await self._channel.send({"snapshot": number, "piece": ""})
+
+    async def _tell_clients(self, number: int, channel: str) -> None:
+        await self._channel.send({"clients": number, "count": self._probe.clients(channel.encode())})
 
     async def _tell_changes(self) -> None:
         try:

@@ -86,6 +86,10 @@ class Probe(Generic[S]):
         """Bytes queued for slow clients."""
         return sum(peer.wire.backlog_bytes for peer in self._service.server.peers)
 
+    def clients(self, channel: bytes) -> int:
+        """Clients that follow a Redis channel."""
+        return self._service.hub.clients(channel)
+
     def mark(self) -> tuple[object, ...]:
         """Differs when the status does, but for time, memory, CPU and backlog."""
         service = self._service

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from common.admin.source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
+from common.admin.source import SNAPSHOT_TIMEOUT, Audience, SilentWorkerError, UnknownWorkerError
 from common.admin.status import About, DaemonStatus, Retired, WorkerStatus, worker_from
 from common.workers.channel import Channel, ChannelError
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STATUS_TIMEOUT: Final = 1.0
-"""Seconds that a worker has to say how it is; of one that does not, what it said before is told, as not ready."""
+"""Seconds that a worker has to say how it is, or how many clients a channel has there; of one that does not say how it
+is, what it said before is told, as not ready."""
 
 QUEUE: Final = 256
 """Messages that may wait for a worker that takes none; further questions to it are not asked."""
@@ -40,6 +41,7 @@ class _Member:
     """The last that it said."""
     statuses: dict[int, trio.Event] = attrs.field(factory=dict)
     snapshots: dict[int, _Snapshot] = attrs.field(factory=dict)
+    counts: dict[int, _Count] = attrs.field(factory=dict)
 
     def say(self, message: dict[str, object]) -> None:
         """Send a message to it, if it still takes any."""
@@ -59,8 +61,21 @@ class _Snapshot:
     whole: bool = False
 
 
+@attrs.define(eq=False)
+class _Count:
+    """A number of clients on its way; None until it is there."""
+
+    clients: int | None = None
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+    def end(self, clients: int) -> None:
+        """It is there."""
+        self.clients = clients
+        self.ended.set()
+
+
 class Roster:
-    """See the module. Workers are numbered from 0 by the supervisor; their ids begin at 1."""
+    """See the module. A worker's id is its number, as the supervisor counts: from 1."""
 
     def __init__(self, about: About) -> None:
         self._about = about
@@ -88,7 +103,7 @@ class Roster:
             return
         if "worker" in message:
             status = worker_from(message["worker"])
-            if status.id != worker_id(number):
+            if status.id != str(number):
                 raise ValueError("a status of another worker")
             member.status = status
             asked = message.get("status")
@@ -98,6 +113,8 @@ class Roster:
                 self._note_change()
         if isinstance(asked := message.get("snapshot"), int) and asked in member.snapshots:
             _take_piece(member.snapshots[asked], message.get("piece"))
+        if isinstance(asked := message.get("clients"), int) and asked in member.counts:
+            member.counts[asked].end(_number(message.get("count")))
 
     def left(self, number: int) -> None:
         """A worker has ended. What it counted, as far as we know, stays in the sums."""
@@ -110,6 +127,9 @@ class Roster:
             waiting.set()
         for snapshot in member.snapshots.values():
             snapshot.ended.set()
+        for count in member.counts.values():
+            # Its clients have gone with it.
+            count.end(0)
         self._note_change()
 
     def end_began(self) -> None:
@@ -163,7 +183,7 @@ class Roster:
 
     async def snapshot(self, worker_id: str) -> bytes:
         """See `Source`."""
-        member = self._members.get(int(worker_id) - 1) if worker_id.isascii() and worker_id.isdecimal() else None
+        member = self._members.get(int(worker_id)) if worker_id.isascii() and worker_id.isdecimal() else None
         if member is None or worker_id.startswith("0"):
             raise UnknownWorkerError
         number = next(self._numbers)
@@ -177,6 +197,24 @@ class Roster:
         if not snapshot.whole:
             raise SilentWorkerError
         return bytes(snapshot.data)
+
+    async def audience(self, channel: bytes) -> Audience:
+        """See `Source`."""
+        number = next(self._numbers)
+        members = dict(self._members)
+        counts = {key: _Count() for key in members}
+        for key, member in members.items():
+            member.counts[number] = counts[key]
+            member.say({"clients": number, "channel": channel.decode()})
+        try:
+            with trio.move_on_after(STATUS_TIMEOUT):
+                for count in counts.values():
+                    await count.ended.wait()
+        finally:
+            for member in members.values():
+                del member.counts[number]
+        silent = [str(key) for key, count in sorted(counts.items()) if count.clients is None]
+        return Audience(sum(count.clients or 0 for count in counts.values()), tuple(silent))
 
     def _status(self, silent: set[int] | frozenset[int]) -> DaemonStatus:
         workers = [
@@ -194,11 +232,6 @@ class Roster:
         self._changed.set()
 
 
-def worker_id(number: int) -> str:
-    """The id of the worker that the supervisor calls `number`."""
-    return str(number + 1)
-
-
 async def _speak(channel: Channel, asked: trio.MemoryReceiveChannel[dict[str, object]]) -> None:
     async with asked:
         async for message in asked:
@@ -207,6 +240,12 @@ async def _speak(channel: Channel, asked: trio.MemoryReceiveChannel[dict[str, ob
             except ChannelError:
                 # Its end is noticed where its process is waited for.
                 return
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a number of clients that is none")
+    return value
 
 
 def _take_piece(snapshot: _Snapshot, piece: object) -> None:

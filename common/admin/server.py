@@ -6,6 +6,8 @@ goes wrong here is logged, and no client of the daemon notices. Every connection
 
 from __future__ import annotations
 
+import json
+import math
 import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,16 +15,22 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
+from common.admin.access import GUESSING
 from common.admin.feed import PAUSE, Feed
-from common.admin.routes import Page, SnapshotOf, decide
+from common.admin.quota import Quota
+from common.admin.routes import Page, SnapshotOf, TopicOf, decide
 from common.admin.source import SilentWorkerError, UnknownWorkerError
-from common.exposition import render
+from common.exposition import Family, render
 from common.fleet import FleetError
+from common.web.admission import Admission
 from common.web.http import BadHead, Head, Response, read_head, refusal
 from common.web.listener import accept
+from common.web.path import BadPath
 from common.web.server import LINGER, linger
+from common.web.turns import Turns
 
 if TYPE_CHECKING:
     import socket
@@ -32,10 +40,17 @@ if TYPE_CHECKING:
     from common.admin.source import Source
     from common.exposition import Report
     from common.logs import Logger
+    from common.web.admission import Ticket
     from common.web.server import Client
 
 MAX_CONNECTIONS: Final = 32
 """Open connections of operators; more are told so and closed."""
+
+MAX_PER_ADDRESS: Final = 16
+"""How many of these one address may have, so that none has them all. Behind a trusted proxy it is the client's."""
+
+TOLD_EVERY: Final = 60.0
+"""Seconds between two warnings about wrong tokens at least."""
 
 HEAD_TIMEOUT: Final = 5.0
 """Seconds for a request head."""
@@ -57,15 +72,29 @@ _NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 
 
 class AdminServer:
-    """Answers operators. `report` gives the figures of all processes for a scrape; it raises `FleetError`."""
+    """Answers operators. `report` gives the figures of all processes for a scrape; it raises `FleetError`.
 
-    def __init__(self, *, source: Source, report: Callable[[], Awaitable[Report]], access: Access, log: Logger) -> None:
+    `channel_of` gives the Redis channel that clients follow under a name; it raises `BadPath` for what is no name.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        report: Callable[[], Awaitable[Report]],
+        channel_of: Callable[[str], bytes],
+        access: Access,
+        log: Logger,
+    ) -> None:
         self._source = source
         self._report = report
+        self._channel_of = channel_of
         self._access = access
         self._log = log
         self._feed = Feed(source)
-        self._open = 0
+        self._turns = Turns()
+        self._quota = Quota()
+        self._admission = Admission(limit=MAX_CONNECTIONS, limit_per_address=MAX_PER_ADDRESS)
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept on `listeners` until cancelled."""
@@ -73,6 +102,7 @@ class AdminServer:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._feed.run)
+                    nursery.start_soon(self._tell_of_guesses)
                     for listener in listeners:
                         nursery.start_soon(accept, listener, self.serve, nursery, self._log)
             except* Exception:  # noqa: BLE001 - the barrier: the daemon serves on without its operator's listener
@@ -81,13 +111,12 @@ class AdminServer:
 
     async def serve(self, client: Client) -> None:
         """Serve one connection and close it. Only `Cancelled` comes out."""
-        self._open += 1
+        ticket = self._admission.enter()
         try:
-            if self._open > MAX_CONNECTIONS:
-                self._log.info("admin request refused", reason="too_many_connections", remote=str(client.address))
-                await self._write(client, _FULL.encode())
+            if ticket is None or not ticket.claim(client.address):
+                await self._turn_away(client)
             else:
-                await self._serve(client)
+                await self._serve(client, ticket)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             self._log.debug("admin client gone", remote=str(client.address))
         except Exception:  # noqa: BLE001 - the barrier: a bug in answering is that one connection's end
@@ -95,17 +124,33 @@ class AdminServer:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
                 await self._write(client, _BUG.encode())
         finally:
-            self._open -= 1
+            if ticket is not None:
+                ticket.release()
             await trio.aclose_forcefully(client.stream)
 
-    async def _serve(self, client: Client) -> None:
+    async def _turn_away(self, client: Client) -> None:
+        self._log.info("admin request refused", reason=_FULL.reason, remote=str(client.address))
+        await self._write(client, _FULL.encode())
+
+    async def _tell_of_guesses(self) -> None:
+        while True:
+            tally = await self._access.guesses.wait_limited()
+            self._log.warning("admin token guessed", **attrs.asdict(tally))
+            await trio.sleep(TOLD_EVERY)
+
+    async def _serve(self, client: Client, ticket: Ticket) -> None:
         try:
             head = await read_head(client.stream, within=HEAD_TIMEOUT)
         except BadHead as bad:
             if bad.response is not None:
                 await self._answer(client, None, bad.response)
             return
-        match decide(head, self._access):
+        # Until its head was read, a proxy's connection had its place as the proxy's own.
+        client = attrs.evolve(client, address=self._access.client(client.address, head))
+        if not ticket.claim(client.address):
+            await self._turn_away(client)
+            return
+        match decide(head, self._access, client.address):
             case Response() as response:
                 await self._answer(client, head, response)
             case Page.EVENTS:
@@ -117,22 +162,45 @@ class AdminServer:
                 await self._answer(client, head, await self._metrics(head))
             case SnapshotOf(worker_id):
                 await self._answer(client, head, await self._snapshot(worker_id, head))
+            case TopicOf(name):
+                await self._answer(client, head, await self._topic(name))
 
     async def _metrics(self, head: Head) -> Response:
         try:
             report = await self._report()
         except FleetError as error:
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "fleet", str(error))
+        report = (*report, _snapshots(self._source.about.metrics_prefix, self._quota))
         body, content_type = render(report, ",".join(head.values(b"accept")))
         return Response(HTTPStatus.OK, body, headers=(_NOSNIFF,), content_type=content_type)
 
+    async def _topic(self, name: str) -> Response:
+        try:
+            channel = self._channel_of(name)
+        except BadPath as error:
+            return refusal(HTTPStatus.BAD_REQUEST, "bad_name", str(error))
+        audience = await self._source.audience(channel)
+        document = {"name": name, "clients": audience.clients, "silent": audience.silent}
+        return _json(json.dumps(document, separators=(",", ":")).encode())
+
     async def _snapshot(self, worker_id: str, head: Head) -> Response:
+        wait = self._quota.begin(worker_id)
+        if wait:
+            text = "a snapshot of this worker was taken a moment ago"
+            return refusal(HTTPStatus.TOO_MANY_REQUESTS, "snapshot_quota", text, retry_after=math.ceil(wait))
         try:
             body = await self._source.snapshot(worker_id)
         except UnknownWorkerError:
+            self._quota.withdraw(worker_id)
             return refusal(HTTPStatus.NOT_FOUND, "unknown_worker", "there is no such worker")
         except SilentWorkerError:
+            self._quota.failed()
             return refusal(HTTPStatus.GATEWAY_TIMEOUT, "silent_worker", "the worker did not answer in time")
+        except Exception:
+            # A bug, which `serve` answers and logs.
+            self._quota.failed()
+            raise
+        self._quota.taken()
         name = f"{self._source.about.daemon}-{worker_id}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
         headers = [("Content-Disposition", f'attachment; filename="{name}"'), ("Vary", "Accept-Encoding")]
         if takes_gzip(head):
@@ -185,13 +253,16 @@ class AdminServer:
     async def _answer(self, client: Client, head: Head | None, response: Response) -> None:
         asked = {"remote": str(client.address)} if head is None else _asked(client, head)
         if response.reason:
-            self._log.info("admin request refused", **asked, status=int(response.status), reason=response.reason)
+            # Guesses are told of by their number.
+            log = self._log.debug if response.reason == GUESSING else self._log.info
+            why = {"reason": response.reason, **({"error": response.detail} if response.detail else {})}
+            log("admin request refused", **asked, status=int(response.status), **why)
         else:
             self._log.debug("admin request", **asked, status=int(response.status))
         await self._write(client, response.encode(head_only=head is not None and head.method == "HEAD"))
         with trio.move_on_after(LINGER):
             await client.stream.send_eof()
-        await linger(client)
+        await linger(client, self._turns)
 
     async def _write(self, client: Client, data: bytes) -> None:
         """Write `data`. Raises `trio.TooSlowError` when the client takes nothing of a piece in time."""
@@ -210,12 +281,17 @@ def takes_gzip(head: Head) -> bool:
 
 
 def _asked(client: Client, head: Head) -> dict[str, str]:
-    path = head.target.partition(b"?")[0][:300].decode("ascii", "backslashreplace")
-    return {"remote": str(client.address), "method": head.method, "path": path}
+    return {"remote": str(client.address), **head.asked()}
 
 
 def _json(body: bytes, *headers: tuple[str, str]) -> Response:
     return Response(HTTPStatus.OK, body, headers=(_NOSNIFF, *headers), content_type="application/json")
+
+
+def _snapshots(prefix: str, quota: Quota) -> Family:
+    name = f"{prefix}_snapshots"
+    samples = [(f"{name}_total", (("outcome", outcome),), float(number)) for outcome, number in quota.outcomes.items()]
+    return Family(name, "counter", "Snapshots of workers that were asked for", tuple(samples))
 
 
 def _events_head() -> bytes:

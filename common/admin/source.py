@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+import attrs
 import trio
 
 from common.admin.probe import INTERVAL, Probe, Sampler
@@ -21,6 +22,15 @@ ALONE: Final = "1"
 """The id of the only worker."""
 
 S = TypeVar("S", bound=Settings)
+
+
+@attrs.frozen
+class Audience:
+    """Who follows a channel."""
+
+    clients: int
+    silent: tuple[str, ...] = ()
+    """The ids of workers that did not answer in time: their clients are not in the number."""
 
 
 class UnknownWorkerError(Exception):
@@ -58,6 +68,9 @@ class Source(Protocol):
 
     async def snapshot(self, worker_id: str) -> bytes:
         """One worker's gzipped snapshot. Raises `UnknownWorkerError` and `SilentWorkerError`."""
+
+    async def audience(self, channel: bytes) -> Audience:
+        """The clients that follow a Redis channel, of all workers, asked now, within a second."""
 
 
 class Local(Generic[S]):
@@ -104,6 +117,10 @@ class Local(Generic[S]):
             return await self._probe.snapshot()
         raise SilentWorkerError
 
+    async def audience(self, channel: bytes) -> Audience:
+        """See `Source`."""
+        return Audience(self._probe.clients(channel))
+
     def _status(self, worker: WorkerStatus) -> DaemonStatus:
         return DaemonStatus(about=self._about, draining=self._probe.draining, workers=(worker,))
 
@@ -111,4 +128,4 @@ class Local(Generic[S]):
 def about(daemon: Daemon[S], settings: S) -> About:
     """What never changes of `daemon`."""
     pages = [page for page in Page if page is not Page.METRICS or settings.metrics_enabled]
-    return About(daemon.name, (daemon.path, *(page.value for page in pages)))
+    return About(daemon.name, (daemon.path, *(page.value for page in pages)), daemon.metrics_prefix)

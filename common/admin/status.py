@@ -23,7 +23,7 @@ _NUMBER = instance_of((int, float))
 
 @attrs.frozen(kw_only=True)
 class AnswerFigures:
-    """Answers to requests; `seconds` add up the time from each request's head to its answer."""
+    """Answers to users' handshakes; `seconds` add up the time from each one's head to its answer."""
 
     total: int = attrs.field(default=0, validator=_INT)
     server_errors: int = attrs.field(default=0, validator=_INT)
@@ -60,7 +60,7 @@ class WorkerStatus:
     messages: int = attrs.field(validator=_INT)
     """Payload frames sent so far."""
     errors: int = attrs.field(validator=_INT)
-    """Answers with a 5xx status and conversations that the daemon's own trouble ended, so far."""
+    """Handshakes answered with a 5xx status and conversations that the daemon's own trouble ended, so far."""
     answers: AnswerFigures = attrs.field(validator=instance_of(AnswerFigures))
     disconnects: Mapping[str, int] = attrs.field(validator=instance_of(dict))
     """Conversations ended so far, by reason."""
@@ -117,10 +117,11 @@ class Retired:
 
 @attrs.frozen
 class About:
-    """What never changes: the daemon's name and the paths that it serves to everybody."""
+    """What never changes: the daemon's name, the paths that it serves to everybody, its metrics' prefix."""
 
     daemon: str
     routes: tuple[str, ...]
+    metrics_prefix: str
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ variables    the machinery: a settings class whose attributes say how each is re
 fields       the kinds of variable: `duration("5s", …)`, `secret(…)`, `redis_url(…)`
 settings     what statusd and preflightd share; each daemon's own class derives from it
 
-This package imports nothing of `common` but two leaves: `common.secret` and `common.redis.url`.
+This package imports nothing of `common` but three leaves: `common.quote`, `common.secret` and `common.redis.url`.
 """
 
 from common.config.addresses import IPNetwork, ListenAddress, UnixAddress

@@ -5,6 +5,7 @@ Pure: nothing here resolves a name. Parsers raise ValueError with a reason, like
 
 from __future__ import annotations
 
+import itertools
 import re
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 IPNetwork = IPv4Network | IPv6Network
 
+PRIVATE: Final[tuple[IPNetwork, ...]] = tuple(
+    map(ip_network, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8", "::1/128"])
+)
+"""Where nobody is who came over the Internet (RFC 1918, RFC 4193), loopback included: a proxy in a bridge network."""
+
 NO_ORIGIN: Final = "none.invalid"
 """Stands for a list without one good pattern, since an empty list would let every origin in. RFC 6761 keeps `.invalid`
 free: no page has such an origin."""
@@ -27,7 +33,7 @@ _NAME: Final = re.compile(
 )
 _ORIGIN: Final = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?"
-    r"(?:[A-Za-z0-9_.*-]+|\[[0-9A-Fa-f:.]+\])"
+    r"(?:[A-Za-z0-9_.*-]+|\[(?P<address>[0-9A-Fa-f:.]+)\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 
@@ -101,13 +107,14 @@ def parse_admin_address(text: str) -> ListenAddress | UnixAddress | None:
 
 
 def parse_networks(text: str) -> tuple[IPNetwork, ...]:
-    """A comma-separated list of networks and single addresses, or `none`."""
+    """A comma-separated list of networks and single addresses, or `none`; `private` stands for `PRIVATE`."""
     items = split_list(text)
     if [item.lower() for item in items] == ["none"]:
         return ()
     if not items:
         raise ValueError("not a list of networks such as 127.0.0.0/8,::1")
-    return tuple(_network(item) for item in items)
+    networks = (PRIVATE if item.lower() == "private" else (_network(item),) for item in items)
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(networks)))
 
 
 def format_networks(networks: Iterable[IPNetwork]) -> str:
@@ -120,10 +127,19 @@ def format_networks(networks: Iterable[IPNetwork]) -> str:
 
 
 def parse_origin_pattern(text: str) -> str:
-    """One pattern, `[scheme://]host[:port]` with `*` in the host; a lone trailing slash is taken away."""
+    """One pattern, `[scheme://]host[:port]` with `*` in the host; a lone trailing slash is taken away.
+
+    An IPv6 address by itself needs no brackets; it gets them.
+    """
     pattern = text.removesuffix("/")
+    if ":" in pattern and _is_address(pattern):
+        return f"[{pattern}]"
     match = _ORIGIN.fullmatch(pattern)
-    if match is None or not 0 < int(match["port"] or 80) <= 65535:
+    if (
+        match is None
+        or not 0 < int(match["port"] or 80) <= 65535
+        or (match["address"] is not None and not _is_address(match["address"]))
+    ):
         raise ValueError("not [scheme://]host[:port] with * in the host only (no path, no spaces, names in ASCII)")
     return pattern
 

@@ -14,6 +14,7 @@ import attrs
 
 from common.config.addresses import (
     NO_ORIGIN,
+    ListenAddress,
     format_networks,
     parse_admin_address,
     parse_host,
@@ -36,13 +37,15 @@ from common.config.values import (
     split_list,
 )
 from common.config.variables import ConfigError, Environment, Row, Variable, bad_value, quoted, variable
+from common.quote import quote
+from common.redis.tls import TLSFilesError, ssl_context
 from common.redis.url import RedisURL, parse_redis_url
 from common.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
+    from common.config.addresses import IPNetwork, UnixAddress
 
 T = TypeVar("T")
 
@@ -82,8 +85,8 @@ def choices(default: str, doc: str, words: tuple[str, ...]) -> frozenset[str]:
 
 
 def listen_address(default: str, doc: str) -> ListenAddress:
-    """Where a daemon listens."""
-    return plain(default, doc, parse_listen_address, str)
+    """Where a daemon listens. A bad one is fatal: the default may be reached by more than was meant."""
+    return variable(_ListenAddress(default=default, doc=doc))
 
 
 def admin_address(doc: str) -> ListenAddress | UnixAddress | None:
@@ -101,16 +104,20 @@ def origins(doc: str) -> tuple[str, ...]:
     return variable(_Origins(default="", doc=doc))
 
 
-def redis_url(default: str, doc: str) -> RedisURL:
+def redis_url(default: str, doc: str, *, database_matters: bool = False) -> RedisURL:
     """The Redis URL: the prefixed variable, REDIS_URL, REDIS_HOST and REDIS_PORT, `default`, whichever is set first.
 
-    A URL without a database number gets that of `default`.
+    A URL without a database number gets that of `default`. The TLS files that it names must be usable.
+    If `database_matters`, a REDIS_URL with another one warns: who shares it may not have meant that.
     """
-    return variable(_RedisURL(default=default, doc=doc))
+    return variable(_RedisURL(default=default, doc=doc, database_matters=database_matters))
 
 
 def secret(doc: str, *, unprefixed: bool = False) -> Secret | None:
-    """A secret: `…_FILE`, else the variable itself, else (if `unprefixed`) the same two without the daemon's prefix."""
+    """A secret: `…_FILE`, else the variable itself.
+
+    If `unprefixed`, both are looked for without the daemon's prefix too, after those with it; but files go first.
+    """
     return variable(_Secret(default="", doc=doc, unprefixed=unprefixed))
 
 
@@ -155,6 +162,22 @@ class _Plain(Variable[T]):
         return self.format(value)
 
 
+class _ListenAddress(Variable[ListenAddress]):
+    def default_value(self) -> ListenAddress:
+        return parse_listen_address(self.default)
+
+    def read(self, environment: Environment, attribute: str) -> ListenAddress:
+        name = environment.name(attribute)
+        text = environment.get(name)
+        try:
+            return self.default_value() if text is None else parse_listen_address(text)
+        except ValueError as reason:
+            raise ConfigError(f"{name}={quoted(text or '')} is {reason}") from None
+
+    def show(self, value: ListenAddress) -> str:
+        return str(value)
+
+
 class _Origins(Variable[tuple[str, ...]]):
     def default_value(self) -> tuple[str, ...]:
         return ()
@@ -180,7 +203,10 @@ class _Origins(Variable[tuple[str, ...]]):
         return ",".join(value)
 
 
+@attrs.frozen(kw_only=True)
 class _RedisURL(Variable[RedisURL]):
+    database_matters: bool
+
     def default_value(self) -> RedisURL:
         return parse_redis_url(self.default, 0)
 
@@ -189,7 +215,14 @@ class _RedisURL(Variable[RedisURL]):
         for name in (environment.name(attribute), "REDIS_URL"):
             text = environment.get(name)
             if text is not None:
-                return self._parse(environment, name, text, default.db)
+                url = self._parse(environment, name, text, default.db)
+                if self.database_matters and name == "REDIS_URL" and url.db != default.db:
+                    # It is meant for every service of the host, each of which may have a database of its own.
+                    environment.warn(
+                        f"{name} names database {url.db}, not {environment.daemon}'s own {default.db}; "
+                        f"{environment.name(attribute)} goes before it"
+                    )
+                return url
         return attrs.evolve(default, host=self._host(environment, default), port=self._port(environment, default))
 
     def show(self, value: RedisURL) -> str:
@@ -200,6 +233,11 @@ class _RedisURL(Variable[RedisURL]):
             url = parse_redis_url(text, default_db)
         except ValueError as reason:
             raise ConfigError(f"{name} is not a usable Redis URL: {reason}") from None
+        if url.tls is not None:
+            try:
+                ssl_context(url.tls)
+            except TLSFilesError as reason:
+                raise ConfigError(f"{name}: {reason}") from None
         if url.ignored:
             environment.warn(f"{name}: options that have no effect here: {', '.join(map(_option, url.ignored))}")
         return url
@@ -234,15 +272,17 @@ class _Secret(Variable[Secret | None]):
         names = [environment.name(attribute)]
         if self.unprefixed:
             names.append(attribute.upper())
-        for name in names:
-            path, text = environment.get(f"{name}_FILE"), environment.get(name)
-            if path is not None and text is not None:
-                environment.warn(f"{name} and {name}_FILE are both set; the file is used")
-            if path is not None:
-                return Secret.file(path, f"{name}_FILE")
-            if text is not None:
-                return Secret.literal(text, name)
-        return None
+        files = {f"{name}_FILE": environment.get(f"{name}_FILE") for name in names}
+        found = [name for name, value in {**files, **{name: environment.get(name) for name in names}}.items() if value]
+        if not found:
+            return None
+        used, *others = found
+        for other in others:
+            # What is meant for every service of the host need not concern this one, unless it is two ways of one name.
+            if other.startswith(environment.prefix) or used == f"{other}_FILE":
+                environment.warn(f"{other} and {used} are both set; {'the file' if used in files else used} is used")
+        path = files.get(used)
+        return Secret.literal(environment.get(used) or "", used) if path is None else Secret.file(path, used)
 
     def show(self, value: Secret | None) -> str:
         return "" if value is None else value.describe()
@@ -255,4 +295,4 @@ class _Secret(Variable[Secret | None]):
 
 
 def _option(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else repr(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else quote(name)

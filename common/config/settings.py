@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-HANGUP_REASONS: Final = ("drain", "pong_timeout", "redis_unavailable", "refused_by_redis", "internal_error")
+HANGUP_REASONS: Final = (
+    "drain",
+    "pong_timeout",
+    "redis_unavailable",
+    "refused_by_redis",
+    "run_too_big",
+    "too_fast",
+    "internal_error",
+)
 """The ends at which a hangup frame may be sent."""
 
 LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
@@ -29,12 +37,17 @@ REDIS_URL_DOC: Final = (
     "redis://, rediss:// (TLS) or unix://; when unset REDIS_URL, then REDIS_HOST and REDIS_PORT; "
     "without a database number the daemon's own"
 )
+HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}"
 REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"
+REDIS_CONNECT_TIMEOUT_DOC: Final = "bounds the opening of a connection to Redis: name, TCP, TLS, HELLO"
 
 S = TypeVar("S", bound="Settings")
 
 SHORTEST_PONG_TIMEOUT: Final = 60.0
 """Seconds: browsers let the timers of a page in the background run once a minute."""
+
+LONGEST_PING_INTERVAL: Final = 20.0
+"""Seconds: the platform's diagnostics page gives up on a connection without a ping for so long."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +60,7 @@ class Settings(Configuration):
     listen_addr: ListenAddress = fields.listen_address(":9000", LISTEN_ADDR_DOC)
     redis_url: RedisURL = fields.redis_url("redis://localhost:6379/0", REDIS_URL_DOC)
     redis_password: Secret | None = fields.secret(
-        "the Redis password, where the URL has none; when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
+        "the Redis password, where the URL has none; a file wins, then the prefix (see below)",
         unprefixed=True,
     )
     ping_interval: float = fields.duration("5s", "how often every client is pinged")
@@ -57,11 +70,15 @@ class Settings(Configuration):
     max_payload: int = fields.size("8MB", "the largest message that is forwarded")
     max_message_size: int = fields.size("64KB", "the largest message accepted from a client")
     max_connections: int = fields.count("0", "open sockets, shared out over the workers; 0 is no limit")
-    max_connections_per_address: int = fields.count("0", "open sockets of one client address; 0 is no limit")
+    max_connections_per_address: int = fields.count(
+        "0", "open sockets of one client address (IPv6: of a /64); 0 is no limit"
+    )
     trusted_proxies: tuple[IPNetwork, ...] = fields.networks(
-        "127.0.0.0/8,::1", "networks whose X-Forwarded-For is believed, or `none`"
+        "127.0.0.0/8,::1",
+        "networks whose X-Forwarded-For is believed, or `none`; `private` is all of RFC 1918, fc00::/7 and loopback",
     )
     handshake_timeout: float = fields.duration("10s", "bounds the whole HTTP request head")
+    redis_connect_timeout: float = fields.duration("5s", REDIS_CONNECT_TIMEOUT_DOC)
     redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
     redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
     redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
@@ -73,9 +90,12 @@ class Settings(Configuration):
     log_level: str = fields.level("info", "debug, info, warn or error")
     drain_timeout: float = fields.duration("15s", "how long the end of the process waits for its clients", zero=True)
     drain_spread: float = fields.duration("0s", "spreads the hang-ups over this time, DRAIN_TIMEOUT at most", zero=True)
-    hangup: frozenset[str] = fields.choices(
-        "all", f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}", HANGUP_REASONS
+    drain_delay: float = fields.duration(
+        "0s",
+        "how long /health says 503 before the first goodbye, so that proxies see it; not part of DRAIN_TIMEOUT",
+        zero=True,
     )
+    hangup: frozenset[str] = fields.choices("all", HANGUP_DOC, HANGUP_REASONS)
     admin_listen_addr: ListenAddress | UnixAddress | None = fields.admin_address(
         "the operator's listener, host:port or unix:/path; empty: off; beyond loopback it needs ADMIN_TOKEN"
     )
@@ -105,6 +125,8 @@ def _check_heartbeat(settings: Settings, environment: Environment) -> None:
         environment.warn(f"{pong} is below 1m: browsers wake background pages only once a minute")
     if settings.pong_timeout < 2 * settings.ping_interval:
         environment.warn(f"{pong} is below two intervals of {ping}: one lost ping ends a healthy client")
+    if settings.ping_interval >= LONGEST_PING_INTERVAL:
+        environment.warn(f"{ping} is 20s or more: the platform's diagnostics page gives up without a ping for 20s")
 
 
 def _with_one_password(settings: S, environment: Environment) -> S:

@@ -29,8 +29,8 @@ _LONGEST: Final = (1 << 63) - 1
 _DURATION_PART: Final = re.compile(r"([0-9]{1,40})?(?:\.([0-9]{0,40}))?(ns|us|µs|μs|ms|s|m|h)")
 _NO_DURATION: Final = "not a duration such as 250ms, 5s or 1m30s"
 
-_SIZE: Final = re.compile(r"([0-9]{1,18})[ \t]*([km]?b)?", re.IGNORECASE)
-_SIZE_UNITS: Final = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20}
+_SIZE: Final = re.compile(r"([0-9]{1,18})[ \t]*(?:([kmg])(?:i?b)?|b)?", re.IGNORECASE)
+_SIZE_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 _BOOLEANS: Final = dict.fromkeys(("1", "t", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "f", "false", "no", "off"), False
@@ -85,10 +85,10 @@ def _decimal(count: int, unit: int) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, more than none: a number, or one with `B`, `KB` or `MB` in any case (1024-based)."""
+    """Bytes, more than none: a number, or one with `B`, `KB`, `MB`, `GB` (1024-based, as `KiB` and `K`) in any case."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError("not a size such as 65536, 64KB or 1MB")
+        raise ValueError("not a size such as 65536, 64KB, 1MB or 1GB")
     size = int(match[1]) * _SIZE_UNITS[(match[2] or "").lower()]
     if size == 0:
         raise ValueError("not larger than zero")
@@ -96,9 +96,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """`1MB`, `64KB`, or a bare number where neither is exact. `parse_size` gives `size` back."""
-    unit = next((unit for unit in ("mb", "kb") if size and size % _SIZE_UNITS[unit] == 0), "")
-    return f"{size // _SIZE_UNITS[unit]}{unit.upper()}"
+    """`1GB`, `1MB`, `64KB`, or a bare number where none is exact. `parse_size` gives `size` back."""
+    unit = next((unit for unit in "gmk" if size and size % _SIZE_UNITS[unit] == 0), "")
+    return f"{size // _SIZE_UNITS[unit]}{unit.upper()}{'B' if unit else ''}"
 
 
 def parse_count(text: str, minimum: int, maximum: int) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 import attrs
 
+from common.quote import quote
 from common.secret import Secret, SecretError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ C = TypeVar("C", bound="Configuration")
 _KUBERNETES: Final = re.compile(r".*(_SERVICE_HOST|_PORT|_PORT_.+)")
 """What Kubernetes injects for a Service: one called `status` gives STATUS_SERVICE_HOST, STATUS_PORT and more."""
 
-_LONGEST_QUOTE: Final = 80
+_LONGEST_QUOTE: Final = 100
 _LOGIN: Final = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
 _REDIS_URL: Final = re.compile(r"((?:rediss?|unix)://).*", re.DOTALL | re.IGNORECASE)
 
@@ -68,6 +69,11 @@ class Environment:
     def name(self, attribute: str) -> str:
         """The full name of an attribute's variable."""
         return variable_name(self.prefix, attribute)
+
+    @property
+    def daemon(self) -> str:
+        """The daemon that the prefix is of."""
+        return f"{self.prefix.lower().removesuffix('_')}d"
 
     def warn(self, message: str) -> None:
         """Say something to the operator."""
@@ -128,8 +134,8 @@ def variable(kind: Variable[T]) -> T:
 def load(settings_class: type[C], environ: Mapping[str, str]) -> Loaded[C]:
     """Read the settings from environment variables.
 
-    A bad value warns and gives way to its default. Raises `ConfigError` where no default can help: a Redis URL that
-    can't be parsed, a secret that can't be read (each is read once, here), a combination that is not safe.
+    A bad value warns and gives way to its default. Raises `ConfigError` where no default can help: a listen address or
+    a Redis URL that can't be parsed, a secret that can't be read (each is read once, here), an unsafe combination.
     """
     environment = Environment(settings_class.prefix, environ)
     kinds = dict(_variables(settings_class))
@@ -171,7 +177,7 @@ def bad_value(variable: str, value: str, reason: object, instead: str) -> str:
 def quoted(value: str) -> str:
     """A value fit for a message: escaped, cut, and without the password of a URL in the wrong variable."""
     shown = _LOGIN.sub(r"\1***@", _REDIS_URL.sub(r"\1***", value))
-    return repr(shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…")
+    return f"'{quote(shown, _LONGEST_QUOTE)}'"
 
 
 def _variables(settings_class: type[Configuration]) -> Iterator[tuple[str, Variable[object]]]:
@@ -198,6 +204,7 @@ def _warn_of_unknown(environment: Environment, documented: tuple[Row, ...]) -> N
     # Compared without the prefix, which would make every two names look alike.
     names = [row.variable.removeprefix(environment.prefix) for row in documented]
     for variable in environment.unknown(frozenset(row.variable for row in documented)):
+        shown = quote(variable, _LONGEST_QUOTE)
         nearest = difflib.get_close_matches(variable.removeprefix(environment.prefix), names, n=1, cutoff=0.0)
         hint = f"; the nearest known name is {environment.prefix}{nearest[0]}" if nearest else ""
-        environment.warn(f"{variable} is not a known variable and is ignored{hint}")
+        environment.warn(f"{shown} is not a known variable and is ignored{hint}")

@@ -1,11 +1,16 @@
 """One Redis connection per process: bytes, a live connection, a link that is kept alive.
 
-url            what a Redis URL says; pure, and the only part that `common.config` knows
+url            what a Redis URL says; pure; this and `tls` are the only parts that `common.config` knows
 errors         what can go wrong, one tree
 resp           bytes <-> values, without I/O
+tls            TLS: its files, and what it says when it fails
 transport      the stream to the server: TCP, TLS or a Unix socket
 handshake      the first words on a new connection
+opening        a new connection, from its name to the end of the handshake, within one deadline
+policy         what a link may do and for how long
 connection     one live connection: requests with a deadline, pushes; ends with its first error
+reads          reads of large values, over connections of their own beside a live one
 subscription   one channel that a link listens to, whatever becomes of its connections
+handler        who is told what happens on a link
 link           a connection kept alive: backoff, resubscription, resync; lives as long as the daemon
 """

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common.quote import quote
 from common.redis.errors import (
     ProtocolError,
     RedisConnectionError,
@@ -87,6 +88,23 @@ class Reply:
         self._done.set()
 
 
+class _Probe(Reply):
+    """The answer to a question that is asked for nothing but the time it takes; `observe` is told the seconds."""
+
+    __slots__ = ("_asked", "_observe")
+
+    def __init__(self, command: str, observe: Callable[[float], None]) -> None:
+        super().__init__(command, waited_for=False)
+        # Not `sent`: an answer may be read before the writer has had the time to note that.
+        self._asked = trio.current_time()
+        self._observe = observe
+
+    def resolve(self, value: object) -> None:
+        """See `Reply`."""
+        self._observe(trio.current_time() - self._asked)
+        super().resolve(value)
+
+
 class _Ack:
     """The expected answer to SUBSCRIBE or UNSUBSCRIBE of one channel: a push with its name, or an error."""
 
@@ -105,7 +123,7 @@ class Connection:
 
     `on_messages` is awaited in the reader's task with each batch and the time at which its bytes were read; nothing
     else is read meanwhile. `on_active` is told of each subscription that Redis has acknowledged, before any of its
-    messages; `on_refused` of each that it has not.
+    messages; `on_refused` of each that it has not; `on_round_trip` of the seconds that each probe took.
     """
 
     def __init__(
@@ -118,6 +136,7 @@ class Connection:
         on_messages: Callable[[Batch, float], Awaitable[None]],
         on_active: Callable[[Subscription], None],
         on_refused: Callable[[Subscription, RedisError], None],
+        on_round_trip: Callable[[float], None],
         log: Logger,
     ) -> None:
         self.last_byte = trio.current_time()
@@ -129,6 +148,7 @@ class Connection:
         self._on_messages = on_messages
         self._on_active = on_active
         self._on_refused = on_refused
+        self._on_round_trip = on_round_trip
         self._log = log
         self._scope = trio.CancelScope()
         self._active: dict[bytes, Subscription] = {}
@@ -180,6 +200,15 @@ class Connection:
         """Queue one ordinary request. `waited_for`: its caller has a clock, and reports a time-out itself."""
         name = args[0]
         reply = Reply(name.decode(errors="replace") if isinstance(name, bytes) else str(name), waited_for=waited_for)
+        if self.error is None:
+            self._queue(encode(*args), reply)
+        else:
+            reply.fail(self.error)
+        return reply
+
+    def probe(self, *args: bytes | str | int) -> Reply:
+        """Queue a question whose answer is small and soon there, and measure how long it takes."""
+        reply = _Probe(str(args[0]), self._on_round_trip)
         if self.error is None:
             self._queue(encode(*args), reply)
         else:
@@ -287,7 +316,9 @@ class Connection:
         if not isinstance(value, RedisError):
             raise ProtocolError(f"a plain reply to {expected.command}")
         if expected.kind == b"unsubscribe":
-            self._log.debug("redis refused to unsubscribe", channel=expected.subscription.channel, error=str(value))
+            self._log.debug(
+                "redis refused to unsubscribe", channel=quote(expected.subscription.channel), error=quote(str(value))
+            )
         elif not expected.subscription.closed:
             expected.subscription.refuse(value)
             self._on_refused(expected.subscription, value)
@@ -297,7 +328,7 @@ class Connection:
         if kind == b"message":
             raise ProtocolError("a message that is not two byte strings")
         if kind not in (b"subscribe", b"unsubscribe"):
-            self._log.debug("redis push ignored", kind=repr(kind)[:80])
+            self._log.debug("redis push ignored", kind=quote(kind if isinstance(kind, bytes) else repr(kind)))
             return
         expected = self._expected[0] if self._expected else None
         if not isinstance(expected, _Ack) or expected.kind != kind or push[1:2] != [expected.subscription.channel]:
@@ -362,7 +393,7 @@ class Connection:
             if now < self._due():
                 continue
             if not self._expected:
-                self.request("PING", waited_for=False)
+                self.probe("PING")
             elif self._dispatching or late > self._request_timeout / 2:
                 # It was us who stood still. Whether Redis did can only be known from here on.
                 self._excused = now

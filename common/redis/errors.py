@@ -5,7 +5,9 @@ redis.exceptions.RedisError
 │   ├── ProtocolError        the bytes are not what Redis says to such requests: the connection is over
 │   ├── AuthenticationError  NOAUTH, WRONGPASS
 │   └── BusyLoadingError     LOADING
+├── ReplyTooLargeError       one answer was over the limit, and its reading given up; asking again is in vain
 ├── TimeoutError             one request had no answer in time (here: RedisTimeoutError)
+│   ├── OutageError          nobody has answered since the outage's first failed attempt: no need to wait
 │   └── StalledError         nothing at all came while answers were due: the connection is over
 └── ResponseError            Redis answered this one request with an error (WRONGTYPE, ...)
     └── NoPermissionError    NOPERM
@@ -31,12 +33,14 @@ __all__ = [
     "AuthenticationError",
     "BusyLoadingError",
     "NoPermissionError",
+    "OutageError",
     "ProtocolError",
     "RedisConnectionError",
     "RedisError",
     "RedisRefused",
     "RedisTimeoutError",
     "RedisUnavailable",
+    "ReplyTooLargeError",
     "ResponseError",
     "StalledError",
     "from_reply",
@@ -45,6 +49,18 @@ __all__ = [
 
 class ProtocolError(RedisConnectionError):
     """The other side does not keep to RESP3, or answers out of turn. Nothing more can be made of its bytes."""
+
+
+class ReplyTooLargeError(RedisError):
+    """The answer to one read has more than `limit` bytes; nothing of it was kept, and nobody else's is concerned."""
+
+    def __init__(self, command: str, limit: int) -> None:
+        super().__init__(f"the answer to {command} is larger than {limit} bytes")
+        self.limit = limit
+
+
+class OutageError(RedisTimeoutError):
+    """There is no connection and an attempt has failed already: waiting is in vain. The message is fit for clients."""
 
 
 class StalledError(RedisTimeoutError):

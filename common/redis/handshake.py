@@ -1,7 +1,10 @@
 """The first words on a new connection: who we are, which protocol, which database, and whether Redis is ready.
 
-Three commands in one write, so that a reconnect costs one round trip. It runs before anyone else uses the stream and
-is over when the three answers are in; what is left on the wire after that belongs to `Connection`.
+Its commands go in one write, so that a reconnect costs one round trip. It runs before anyone else uses the stream and
+is over when their answers are in; what is left on the wire after that belongs to whoever uses the connection.
+
+HELLO's answer also says which part the server plays, and needs no right of the user's: `ROLE_QUESTION` asks it again at
+any time.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from common.quote import quote
 from common.redis.errors import (
     AuthenticationError,
     BusyLoadingError,
@@ -18,19 +22,36 @@ from common.redis.errors import (
     RedisConnectionError,
     RedisError,
     ResponseError,
-    StalledError,
 )
 from common.redis.resp import PushNotification, encode
 from common.redis.transport import explain_broken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from common.redis.resp import Parser
+    from common.redis.transport import Steps
 
 RECEIVE_SIZE: Final = 65536
-_LONGEST_TEXT: Final = 200
-"""Characters kept of an error that Redis sends; protected mode sends a page."""
+COMMANDS: Final = frozenset({"HELLO", "SELECT", "PING"})
+"""The names of what may be said; as steps of opening a connection they are the answers that are awaited."""
 
-_COMMANDS: Final = ("HELLO", "SELECT", "PING")
+ROLE_QUESTION: Final = ("HELLO", 3)
+"""What is answered like the first HELLO, and changes nothing on a connection that has had its own."""
+
+_TLS_ALERT: Final = b"\x15\x03"
+"""How a TLS server begins its answer to what is no TLS, if it answers (RFC 8446, 5.1)."""
+
+PRIMARY: Final = "master"
+REPLICA: Final = "replica"
+"""The parts that HELLO's answer names."""
+
+
+def role_of(answer: object) -> str | None:
+    """`PRIMARY` or `REPLICA`, from the answer to HELLO; None where it does not say (a proxy)."""
+    role = answer.get(b"role") if isinstance(answer, dict) else None
+    known = {b"master": PRIMARY, b"replica": REPLICA, b"slave": REPLICA}
+    return known.get(role) if isinstance(role, bytes) else None
 
 
 @attrs.frozen(kw_only=True)
@@ -42,39 +63,52 @@ class Introduction:
     username: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
 
-    def encode(self) -> bytes:
-        """The three commands. `SELECT` is always sent: a proxy may hand out connections that others have used."""
+    def commands(self) -> list[list[str | int]]:
+        """What is said. Every connection begins in database 0, which a user of the least rights need not SELECT."""
         hello: list[str | int] = ["HELLO", 3]
         if self.username or self.password:
             hello += ["AUTH", self.username or "default", self.password or ""]
         hello += ["SETNAME", self.client_name]
-        return encode(*hello) + encode("SELECT", self.db) + encode("PING")
+        select: list[list[str | int]] = [["SELECT", self.db]] if self.db else []
+        return [hello, *select, ["PING"]]
 
 
-async def shake_hands(stream: trio.abc.Stream, parser: Parser, introduction: Introduction, within: float) -> None:
-    """Introduce ourselves and check the answers, within so many seconds.
+async def shake_hands(
+    stream: trio.abc.Stream, parser: Parser, introduction: Introduction, steps: Steps, *, hint: str = ""
+) -> str | None:
+    """Introduce ourselves, check the answers, and return the server's role (`role_of`).
 
-    Raises `AuthenticationError`, `BusyLoadingError`, `ProtocolError` (RESP3 is not spoken there, or not RESP at all),
-    `ResponseError` (any other error of Redis), `StalledError`, `RedisConnectionError`. No message contains the
-    password. The stream is the caller's to close, whatever happened.
+    `hint` completes the message where the other side ends without a word, or with one that is TLS's.
+    It has no deadline of its own; `steps` is told which answer is awaited. Raises `AuthenticationError`,
+    `BusyLoadingError`, `ProtocolError` (RESP3 is not spoken there, or not RESP at all), `ResponseError` (any other
+    error of Redis), `RedisConnectionError`. No message contains the password. The stream is the caller's to close,
+    whatever happened.
     """
-    waiting_for = list(_COMMANDS)
+    commands = introduction.commands()
+    waiting_for = [str(command[0]) for command in commands]
+    answers: list[object] = []
+    heard = b""
     try:
-        with trio.move_on_after(within):
-            await stream.send_all(introduction.encode())
-            while waiting_for:
-                data = await stream.receive_some(RECEIVE_SIZE)
-                if not data:
-                    raise RedisConnectionError("closed by Redis during the handshake")
-                _take_answers(data, parser, introduction, waiting_for)
-            return
+        steps.enter(waiting_for[0])
+        await stream.send_all(b"".join(encode(*command) for command in commands))
+        while waiting_for:
+            steps.enter(waiting_for[0])
+            data = await stream.receive_some(RECEIVE_SIZE)
+            if not data:
+                raise RedisConnectionError(f"closed by Redis during the handshake{'' if heard else hint}")
+            heard = heard or bytes(data[: len(_TLS_ALERT)])
+            if heard == _TLS_ALERT:
+                raise ProtocolError(f"not a Redis reply: it speaks TLS{hint}")
+            answers += _take_answers(data, parser, introduction, waiting_for)
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        raise RedisConnectionError(f"{explain_broken(error)} during the handshake") from error
-    raise StalledError(f"no answer to {waiting_for[0]} within {within:g}s", waiting_for[0])
+        raise RedisConnectionError(f"{explain_broken(error)} during the handshake{'' if heard else hint}") from error
+    return role_of(answers[0])
 
 
-def _take_answers(data: bytes | bytearray, parser: Parser, introduction: Introduction, waiting_for: list[str]) -> None:
-    """Check the answers that `data` completes, and strike their commands off `waiting_for`."""
+def _take_answers(
+    data: bytes | bytearray, parser: Parser, introduction: Introduction, waiting_for: list[str]
+) -> Iterator[object]:
+    """Check and yield the answers that `data` completes, and strike their commands off `waiting_for`."""
     parser.feed(data)
     for value in parser.values():
         if type(value) is PushNotification:
@@ -82,6 +116,7 @@ def _take_answers(data: bytes | bytearray, parser: Parser, introduction: Introdu
         if not waiting_for:
             raise ProtocolError("an answer to nothing that was asked")
         _check(waiting_for.pop(0), value, introduction)
+        yield value
 
 
 def _check(command: str, value: object, introduction: Introduction) -> None:
@@ -110,4 +145,4 @@ def _explain(command: str, error: RedisError, introduction: Introduction) -> Red
         return ProtocolError("Redis does not speak RESP3; Redis 6 or newer is needed")
     if introduction.password:
         text = text.replace(introduction.password, "***")
-    return ResponseError(f"{command} refused: {text[:_LONGEST_TEXT]}")
+    return ResponseError(f"{command} refused: {quote(text)}")

@@ -3,13 +3,19 @@
 A process has one link per database, whatever the number of its clients. `run` connects, shakes hands, subscribes to
 everything that somebody wants, and says that it is online; when the connection ends it starts again, with jittered
 delays. An attempt has succeeded, and the count of failures starts anew, only when every subscription has been answered.
+The delays go on growing until a connection has lasted `CALM`: Redis that comes and goes is not asked all the time.
 
 Subscriptions outlive connections: `subscribe` works at any time, and takes effect when Redis can be reached. Requests
-don't: there is an answer on the connection that lives now, or an exception.
+and reads don't: there is an answer of the server that is connected now, or an exception. A request shares the
+subscribing connection and is for small answers; `read` has connections of its own beside it (`reads`).
+
+The server's role is asked for every `role_interval`. What becomes of a link that finds itself on a replica is for
+`LinkPolicy.replica` to say; whatever it is, a new attempt resolves the name anew.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +23,13 @@ import attrs
 import trio
 
 from common.backoff import Backoff
+from common.histogram import Histogram
+from common.quote import quote
 from common.redis.connection import Batch, Connection
 from common.redis.errors import (
     AuthenticationError,
+    BusyLoadingError,
+    OutageError,
     RedisConnectionError,
     RedisError,
     RedisRefused,
@@ -28,11 +38,12 @@ from common.redis.errors import (
     StalledError,
 )
 from common.redis.handler import LinkHandler, LinkListener
-from common.redis.handshake import Introduction, shake_hands
-from common.redis.resp import REPLY_LIMIT, Parser
+from common.redis.handshake import PRIMARY, ROLE_QUESTION, role_of
+from common.redis.opening import Opener
+from common.redis.policy import LinkPolicy, Replica
+from common.redis.reads import Reads
 from common.redis.subscription import Subscription
-from common.redis.transport import address, explain, open_stream
-from common.secret import SecretError
+from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
@@ -52,23 +63,15 @@ __all__ = [
     "LinkState",
     "RedisRefused",
     "RedisUnavailable",
+    "Replica",
     "Subscription",
 ]
 
+CALM: Final = 10.0
+"""Seconds online after which the delays start anew."""
+
 _RESUBSCRIPTION_PATIENCE: Final = 30
 """Request time-outs that a resubscription may take while bytes keep coming. Silence ends it after one."""
-
-
-@attrs.frozen(kw_only=True)
-class LinkPolicy:
-    """The times and limits of a link, in seconds and bytes. `max_retries` 0 is no limit."""
-
-    request_timeout: float
-    retry_base: float
-    retry_max: float
-    max_retries: int
-    probe_interval: float = 2.0
-    reply_limit: int = REPLY_LIMIT
 
 
 @attrs.frozen
@@ -88,9 +91,10 @@ class LinkState:
 
 class Link:
     """See the module. The counters only grow: `reconnects` counts every time the link came online, the first included;
-    `timeouts` every request, subscription or probe that had no answer in time.
+    `timeouts` every request, subscription or probe that had no answer in time; `round_trips` holds the
+    seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
-    `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of the
+    `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
     socket; it may raise OSError.
     """
 
@@ -107,8 +111,8 @@ class Link:
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
+        self.round_trips = Histogram()
         self._url = url
-        self._password = password
         self._client_name = client_name
         self._policy = policy
         self._backoff = Backoff(policy.retry_base, policy.retry_max)
@@ -116,13 +120,29 @@ class Link:
         self._listener = handler if isinstance(handler, LinkListener) else None
         self._log = log
         self._rng = rng
-        self._connect = connect
+        self._opener = Opener(
+            url,
+            password,
+            connect,
+            within=policy.connect_timeout,
+            reply_limit=policy.reply_limit,
+            on_timeout=lambda command: self._note_timeout(command, policy.connect_timeout),
+        )
         self._subscriptions: dict[bytes, Subscription] = {}
         self._connection: Connection | None = None
         """The one that subscriptions are sent on: it has shaken hands, and has not been noticed to end."""
+        self._reads: Reads | None = None
+        """Those of that connection."""
         self._online = trio.Event()
+        self._role: str | None = None
+        """What the server was when it last said so; kept over reconnects, for that is where a change is seen."""
+        self._replica_told = False
+        self._delays = 0
+        """How many delays there have been since the link was last calm."""
         self._last_byte: float | None = None
         """When the connection that was online last heard of Redis; None until there was one."""
+        self.obstacle: str | None = None
+        """Why there is nothing to wait for, from an outage's first failed attempt until an attempt has succeeded."""
         self._state = "idle"
         self._since = 0.0
         self._attempt = 0
@@ -134,6 +154,11 @@ class Link:
     def online(self) -> bool:
         """Whether Redis answers and every subscription that was made before has been answered."""
         return self._online.is_set() and self._connection is not None and self._connection.error is None
+
+    @property
+    def db(self) -> int:
+        """The database that requests are about."""
+        return self._url.db
 
     async def wait_online(self) -> None:
         """Wait until it is online. Without a deadline of its own."""
@@ -180,9 +205,12 @@ class Link:
     async def wait_active(self, subscription: Subscription) -> None:
         """Wait until `subscription` is active, `request_timeout` at most; not at all if it is.
 
-        Raises the error with which Redis refused it, RedisTimeoutError (Redis does not answer, or there is no
-        connection), and RedisConnectionError when it was unsubscribed meanwhile.
+        Raises the error with which Redis refused it, OutageError (at once, while attempts to connect fail),
+        RedisTimeoutError (Redis does not answer, or there is no connection), and RedisConnectionError when it was
+        unsubscribed meanwhile.
         """
+        if self.obstacle is not None and self._connection is None and not subscription.closed:
+            raise OutageError(self.obstacle)
         asked = self._connection is not None
         if not subscription.active:
             await self._bounded(subscription.wait_settled)
@@ -212,8 +240,23 @@ class Link:
             self._note_timeout(reply.command)
             raise RedisTimeoutError(f"no answer to {reply.command} for {self._policy.request_timeout:g}s")
         if reply.error is not None:
-            raise reply.error
+            try:
+                raise reply.error
+            finally:
+                # The error's traceback holds this frame, which must not hold it in turn.
+                del reply
         return reply.value
+
+    async def read(self, *args: bytes | str | int, sending: Callable[[], None] | None = None) -> object:
+        """Ask the server that is connected now for something that may be large, and return the answer (see `reads`).
+
+        `sending` is called when the question goes out: every write that was notified before is in the answer. Raises
+        ReplyTooLargeError (more than `read_limit` bytes), RedisConnectionError (not online, or lost meanwhile),
+        RedisTimeoutError (not a byte for `request_timeout`), or the ResponseError with which Redis refuses.
+        """
+        if self._reads is None or not self.online:
+            raise RedisConnectionError("no connection to Redis")
+        return await self._reads.read(*args, sending=sending)
 
     async def _in_time(self, reply: Reply) -> bool:
         """Whether the answer came within `request_timeout`. The stall that it noticed itself counts as no answer."""
@@ -228,9 +271,14 @@ class Link:
             # Where it was this process that had no time, what has arrived meanwhile is read first.
             await trio.lowlevel.checkpoint()
 
-    def _note_timeout(self, command: str) -> None:
+    def _read_unavailable(self, error: RedisError) -> None:
+        """Being subscribed to what can't be read is no use to anybody: it is an outage, and told as one."""
+        if self._connection is not None:
+            self._connection.fail(RedisConnectionError(f"no connection for reads: {error}"))
+
+    def _note_timeout(self, command: str, seconds: float | None = None) -> None:
         self.timeouts += 1
-        self._log.warning("redis request timed out", command=command, seconds=self._policy.request_timeout)
+        self._log.warning("redis request timed out", command=command, seconds=seconds or self._policy.request_timeout)
 
     # -- the life of the link -----------------------------------------------------------------------------------------
 
@@ -252,13 +300,21 @@ class Link:
                     if self._online.is_set():
                         failures = 0
                         self._lose(error)
-                        delay = self._backoff.first(self._rng)
+                        delay = self._delay_after_loss()
+                    elif isinstance(error, BusyLoadingError) and self._policy.wait_for_loading:
+                        self.obstacle = "redis is loading its data"
+                        delay = self._delay_after_failure()
+                        self._log.info("redis is loading, waiting", backoff=round(delay, 3))
                     else:
                         failures += 1
+                        self.obstacle = "redis is unavailable"
                         self._give_up_at_start(failures, error)
-                        delay = self._backoff.after_failure(failures, self._rng)
+                        delay = self._delay_after_failure()
                         self._log.warning(
-                            "redis unavailable, retrying", attempt=failures, backoff=round(delay, 3), error=str(error)
+                            "redis unavailable, retrying",
+                            attempt=failures,
+                            backoff=round(delay, 3),
+                            error=quote(str(error)),
                         )
                         if failures == self._policy.max_retries:
                             self._log.error("redis unavailable, clients ended", attempts=failures)
@@ -270,31 +326,55 @@ class Link:
             self._enter("stopped", 0)
             self._online = trio.Event()
 
+    def _delay_after_loss(self) -> float:
+        """Short after a calm; after less the growth goes on, as if the connection had never been there."""
+        if trio.current_time() - self._since >= CALM:
+            self._delays = 0
+        self._delays += 1
+        if self._delays == 1:
+            return self._backoff.first(self._rng)
+        return self._backoff.after_failure(self._delays - 1, self._rng)
+
+    def _delay_after_failure(self) -> float:
+        self._delays = max(self._delays, 1) + 1
+        return self._backoff.after_failure(self._delays - 1, self._rng)
+
     async def _session(self, task_status: trio.TaskStatus[None]) -> None:
         """One connection from its opening to its end. Always raises: the RedisError that says why."""
-        stream = await self._open()
+        opened = await self._opener.open(self._client_name)
+
+        async def open_another() -> trio.abc.Stream:
+            return (await self._opener.open(f"{self._client_name}-reads", opened.address)).stream
+
+        reads = Reads(
+            limit=self._policy.read_limit,
+            request_timeout=self._policy.request_timeout,
+            open_connection=open_another,
+            on_timeout=self._note_timeout,
+            on_unavailable=self._read_unavailable,
+            rng=self._rng,
+            log=self._log,
+        )
         try:
-            parser = Parser(self._policy.reply_limit)
-            try:
-                await shake_hands(stream, parser, self._introduction(), self._policy.request_timeout)
-            except StalledError as error:
-                self._note_timeout(error.command)
-                raise
+            self._note_role(opened.role)
             connection = Connection(
-                stream,
-                parser,
+                opened.stream,
+                opened.parser,
                 request_timeout=self._policy.request_timeout,
                 probe_interval=self._policy.probe_interval,
                 on_messages=self._handler.on_messages,
                 on_active=self._acknowledged,
                 on_refused=self._refused,
+                on_round_trip=self.round_trips.observe,
                 log=self._log,
             )
             self._connection = connection
+            self._reads = reads
             for subscription in self._subscriptions.values():
                 connection.subscribe(subscription)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._come_online, connection, task_status)
+                nursery.start_soon(self._watch_role, connection)
                 ended = await connection.run()
                 nursery.cancel_scope.cancel()
             if isinstance(ended, StalledError) and not (self._online.is_set() and ended.waited_for):
@@ -302,7 +382,8 @@ class Link:
             raise ended
         finally:
             self._disconnect()
-            await trio.aclose_forcefully(stream)
+            await reads.lost()
+            await trio.aclose_forcefully(opened.stream)
 
     def _disconnect(self) -> None:
         """Take leave of the connection, if there was one: all subscriptions wait for the next."""
@@ -310,30 +391,11 @@ class Link:
             return
         last_byte = self._connection.last_byte
         self._connection = None
+        self._reads = None
         if self._online.is_set():
             self._last_byte = last_byte
         for subscription in self._subscriptions.values():
             subscription.rearm(last_byte)
-
-    async def _open(self) -> trio.abc.Stream:
-        timeout = self._policy.request_timeout
-        try:
-            with trio.move_on_after(timeout):
-                return await (open_stream(self._url) if self._connect is None else self._connect())
-        except (OSError, ValueError) as error:
-            raise RedisConnectionError(explain(error, self._url)) from error
-        raise RedisConnectionError(f"no connection within {timeout:g}s: {address(self._url)}")
-
-    def _introduction(self) -> Introduction:
-        password = self._url.password
-        if password is None and self._password is not None:
-            try:
-                password = self._password.read()
-            except SecretError as error:
-                raise RedisConnectionError(str(error)) from error
-        return Introduction(
-            client_name=self._client_name, db=self._url.db, username=self._url.username, password=password
-        )
 
     async def _come_online(self, connection: Connection, task_status: trio.TaskStatus[None]) -> None:
         """Wait until everything that was subscribed has been answered, then say so."""
@@ -357,6 +419,7 @@ class Link:
         self._enter("online", self._attempt)
         first = self._last_byte is None
         self._last_byte = connection.last_byte
+        self.obstacle = None
         self._online.set()
         if self._listener is not None:
             with self._barrier("on_online"):
@@ -364,9 +427,40 @@ class Link:
         if first:
             task_status.started()
 
+    async def _watch_role(self, connection: Connection) -> None:
+        """Ask for the server's role again and again, whatever else goes on, and act when it is another one."""
+        while self._policy.role_interval < math.inf:
+            await trio.sleep(self._policy.role_interval)
+            reply = connection.probe(*ROLE_QUESTION)
+            await reply.wait()
+            try:
+                self._note_role(role_of(reply.value))
+            except RedisConnectionError as error:
+                connection.fail(error)
+
+    def _note_role(self, role: str | None) -> None:
+        """The server has said what it is. Raises RedisConnectionError where that can't be put up with."""
+        if role is None:
+            # A proxy that does not tell, or a connection that ends.
+            return
+        before, self._role = self._role, role
+        where = address(self._url)
+        if role == PRIMARY:
+            if self._replica_told:
+                self._log.info("redis is a primary again", address=where)
+            self._replica_told = False
+            return
+        if self._policy.replica is Replica.REFUSE:
+            raise RedisConnectionError(f"a replica, and a primary is needed: {where}")
+        if self._policy.replica is Replica.LEAVE and before == PRIMARY:
+            raise RedisConnectionError(f"the primary has become a replica: {where}")
+        if not self._replica_told:
+            self._log.warning("redis is a replica", address=where, warning="what it says may be late")
+        self._replica_told = True
+
     def _lose(self, error: RedisError) -> None:
         self._log.warning(
-            "redis stream interrupted", error=str(error), online=round(trio.current_time() - self._since, 3)
+            "redis stream interrupted", error=quote(str(error)), online=round(trio.current_time() - self._since, 3)
         )
         self._online = trio.Event()
         if self._listener is not None:

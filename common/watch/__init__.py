@@ -2,6 +2,7 @@
 
 client    connects, answers pings, notices a dead server, reconnects; a process around it
 socket    a trio-websocket client whose stream is ours to close
+address   what the arguments of `watch` mean (pure)
 words     what is said about it: URLs, refusals, endings, and text from outside made harmless (pure)
 view      plain lines, and the choice between them and a terminal's view
 terminal  lines on a terminal; needs the extra `cli`

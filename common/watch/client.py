@@ -12,10 +12,8 @@ from __future__ import annotations
 import enum
 import json
 import math
-import os
 import random
 import signal
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,6 +24,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
 from wsproto.utilities import ProtocolError
 
 from common.backoff import Backoff
+from common.foreground import discard_output
 from common.watch.socket import Socket, open_socket
 from common.watch.words import (
     closing_words,
@@ -67,6 +66,24 @@ class Note(enum.Enum):
     """The last one: `watch` returns after it."""
 
 
+@attrs.frozen(kw_only=True)
+class Codes:
+    """The exit codes of a watch."""
+
+    refused: int = 1
+    time_up: int = 0
+    hung_up: int | None = None
+    """After a hangup, which asks not to come back; None is to come back all the same."""
+
+
+class FinishedError(Exception):
+    """What a show has seen ends the watch, with an exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"finished with {code}")
+        self.code = code
+
+
 class OutputClosedError(Exception):
     """There is nobody left to show anything to: the pipe or the terminal is gone."""
 
@@ -75,7 +92,10 @@ class Show(Protocol):
     """What a person sees. Neither method may block for long: pings are answered by the same task."""
 
     def frame(self, frame: Mapping[str, object]) -> None:
-        """Show one frame of the server's, any type but `ping`, `hangup` and `gap`. Raises OutputClosedError."""
+        """Show one frame of the server's, any type but `ping`, `hangup` and `gap`.
+
+        Raises OutputClosedError, and FinishedError to end the watch.
+        """
 
     def notice(self, note: Note, text: str) -> None:
         """Show one line about the connection; `text` is safe for a terminal. Raises OutputClosedError."""
@@ -93,13 +113,19 @@ class Ended:
     retry_after: float = 0.0
     """Seconds that the server asked us to stay away."""
     final: bool = False
+    hangup: bool = False
+    """The server asked us not to come back."""
 
 
-def run_watch(url: str, path: str, show: Show, *, lossy: bool = True, seconds: float | None = None) -> int:
+def run_watch(
+    url: str, path: str, show: Show, *, lossy: bool = True, seconds: float | None = None, codes: Codes | None = None
+) -> int:
     """`watch` as a whole process: until Ctrl-C (or SIGTERM), for `seconds`, or until the reader of our output is gone.
 
-    Returns the exit code: 0, or 1 after a refusal. Raises ValueError when `url` is not one.
+    Returns the exit code: 0, one of `codes`, or the one that `show` has finished with. Raises ValueError when `url` is
+    not one.
     """
+    codes = codes or Codes()
     code = 0
 
     async def main() -> None:
@@ -108,8 +134,12 @@ def run_watch(url: str, path: str, show: Show, *, lossy: bool = True, seconds: f
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
                 try:
-                    with trio.move_on_after(math.inf if seconds is None else seconds):
-                        code = await watch(url, path, show, lossy=lossy)
+                    with trio.move_on_after(math.inf if seconds is None else seconds) as time_limit:
+                        code = await watch(url, path, show, lossy=lossy, codes=codes)
+                    if time_limit.cancelled_caught:
+                        code = codes.time_up
+                except FinishedError as finished:
+                    code = finished.code
                 except OutputClosedError:
                     discard_output()
                 nursery.cancel_scope.cancel()
@@ -125,6 +155,7 @@ async def watch(
     show: Show,
     *,
     lossy: bool = True,
+    codes: Codes | None = None,
     silence: float = SILENCE,
     delays: Backoff = DELAYS,
     rng: random.Random | None = None,
@@ -133,9 +164,11 @@ async def watch(
     """Show what the daemon at `url` sends for `path` (`<runid>:<channel>`, not encoded), for as long as it takes.
 
     `lossy`: what the daemon sends while we are away is gone for good, so gaps are asked for and told. `silence` is in
-    seconds. Returns 1 after a refusal that asking again can't mend; otherwise runs until it is cancelled.
-    Raises ValueError when `url` is not a URL, and OutputClosedError as `show` does. `rng` and `connect` are for tests.
+    seconds. Returns one of `codes` after a refusal that asking again can't mend, and after a hangup if it has a code;
+    otherwise runs until it is cancelled. Raises ValueError when `url` is not a URL, and as `show` does. `rng` and
+    `connect` are for tests.
     """
+    codes = codes or Codes()
     rng = rng or random.SystemRandom()
     attempts = _Attempts(socket_url(url, path, "gap=1" if lossy else ""), show, lossy, silence, connect)
     failures = 0
@@ -143,7 +176,10 @@ async def watch(
         ended = await attempts.converse()
         if ended.final:
             show.notice(Note.REFUSED, ended.text)
-            return 1
+            return codes.refused
+        if ended.hangup and codes.hung_up is not None:
+            show.notice(Note.REFUSED, ended.text)
+            return codes.hung_up
         if ended.lived >= LIVED:
             failures = 0
             delay = delays.first(rng)
@@ -211,7 +247,7 @@ class _Attempts:
             return Ended(f"no sign of life from the server for {self.silence:g} s", unheard=self.silence)
         except ConnectionClosed as closed:
             code, reason = (closed.reason.code, closed.reason.reason) if closed.reason else (1006, None)
-            return Ended(closing_words(code, reason, hangup=hangup))
+            return Ended(closing_words(code, reason, hangup=hangup), hangup=hangup)
 
     def _show(self, frame: Mapping[str, object]) -> None:
         match frame:
@@ -266,10 +302,3 @@ def _unreachable(error: Exception) -> Ended:
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
-
-
-def discard_output() -> None:
-    """Let the interpreter's last flush of a standard output that nobody reads any more succeed."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 import attrs
 
 from common.cli import Command
-from common.watch.client import Show, run_watch
+from common.watch.address import where_and_what
+from common.watch.client import Codes, Show, run_watch
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
 USAGE_ERROR: Final = 2
@@ -23,6 +25,16 @@ class OpenView(Protocol):
 
     def __call__(self, out: TextIO, err: TextIO) -> AbstractContextManager[Show]:
         """The view, closed with the block."""
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """One watch, as its options have it."""
+
+    open_view: OpenView
+    codes: Codes = attrs.field(factory=Codes)
+    seconds: float | None = None
+    """When it ends by itself; None is never, or when `--seconds` says."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,29 +49,38 @@ class Watching:
     example: str
     lossy: bool
     """As `common.watch.client.watch` has it."""
+    check: Callable[[str], object]
+    """Raises ValueError, with one line, for a path that names nothing there."""
+    plan: Callable[[argparse.Namespace], Plan]
+    """What the options come to. Raises ValueError with one line."""
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+    """The options that this daemon alone has."""
 
 
-def watch_command(watching: Watching, text: str, open_view: OpenView) -> Command:
+def watch_command(watching: Watching, text: str) -> Command:
     """The command, with `text` as its help."""
-    return Command("watch", text, partial(_add_arguments, watching), partial(_run, watching, open_view))
+    return Command("watch", text, partial(_add_arguments, watching), partial(_run, watching))
 
 
 def _add_arguments(watching: Watching, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "url",
-        nargs="?",
-        default=f"ws://localhost:{watching.port}",
-        metavar="URL",
-        help=f"where {watching.daemon} is [%(default)s]",
-    )
+    parser.add_argument("url", nargs="?", metavar="URL", help=f"where {watching.daemon} is [{_default(watching)}]")
     parser.add_argument("path", metavar=watching.path, help=f"what to watch, for example {watching.example}")
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds [never]")
+    watching.add_arguments(parser)
 
 
-def _run(watching: Watching, open_view: OpenView, options: argparse.Namespace) -> int:
+def _default(watching: Watching) -> str:
+    return f"ws://localhost:{watching.port}"
+
+
+def _run(watching: Watching, options: argparse.Namespace) -> int:
     try:
-        with open_view(sys.stdout, sys.stderr) as view:
-            return run_watch(options.url, options.path, view, lossy=watching.lossy, seconds=options.seconds)
+        url, path = where_and_what(options.url, options.path, _default(watching), watching.path)
+        watching.check(path)
+        plan = watching.plan(options)
+        seconds = options.seconds if plan.seconds is None else plan.seconds
+        with plan.open_view(sys.stdout, sys.stderr) as view:
+            return run_watch(url, path, view, lossy=watching.lossy, seconds=seconds, codes=plan.codes)
     except ValueError as error:
         sys.stderr.write(f"{watching.daemon} watch: {error}\n")
         return USAGE_ERROR

@@ -13,15 +13,19 @@ import attrs
 
 @attrs.frozen
 class Disconnect:
-    """An end: `reason` is the metric label and log field; `close_code` is sent unless None, a hangup frame if `hangup`.
+    """An end: `reason` is the metric label and log field, and is in the close frame with `close_code`, if that is sent.
 
-    `error` tells whether the end is one that operators look for, and not the ordinary end of a visit.
+    A hangup frame may go before it if `hangup` (SPEC 1, `HANGUP`).
+
+    `error` tells whether the end is one that operators look for, and not the ordinary end of a visit; `breach` that the
+    client broke a rule: it may not heed the close frame either, so our side of the connection is ended with it.
     """
 
     reason: str
     close_code: int | None
     hangup: bool
     error: bool = True
+    breach: bool = False
 
 
 DRAIN: Final = Disconnect("drain", 1001, hangup=True, error=False)
@@ -30,9 +34,11 @@ SLOW_CONSUMER: Final = Disconnect("slow_consumer", None, hangup=False)
 WRITE_ERROR: Final = Disconnect("write_error", None, hangup=False)
 REDIS_UNAVAILABLE: Final = Disconnect("redis_unavailable", 1013, hangup=True)
 REFUSED_BY_REDIS: Final = Disconnect("refused_by_redis", 1011, hangup=True)
-MESSAGE_TOO_BIG: Final = Disconnect("message_too_big", 1009, hangup=False)
-PROTOCOL_ERROR: Final = Disconnect("protocol_error", 1002, hangup=False)
-INVALID_TEXT: Final = Disconnect("protocol_error", 1007, hangup=False)
+RUN_TOO_BIG: Final = Disconnect("run_too_big", 1009, hangup=True)
+TOO_FAST: Final = Disconnect("too_fast", 1008, hangup=True, breach=True)
+MESSAGE_TOO_BIG: Final = Disconnect("message_too_big", 1009, hangup=False, breach=True)
+PROTOCOL_ERROR: Final = Disconnect("protocol_error", 1002, hangup=False, breach=True)
+INVALID_TEXT: Final = Disconnect("protocol_error", 1007, hangup=False, breach=True)
 INTERNAL_ERROR: Final = Disconnect("internal_error", 1011, hangup=True)
 CLIENT_CLOSED: Final = Disconnect("client_closed", None, hangup=False, error=False)
 CLIENT_GONE: Final = Disconnect("client_gone", None, hangup=False, error=False)
@@ -44,6 +50,8 @@ ALL: Final = (
     WRITE_ERROR,
     REDIS_UNAVAILABLE,
     REFUSED_BY_REDIS,
+    RUN_TOO_BIG,
+    TOO_FAST,
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
     INVALID_TEXT,

@@ -29,6 +29,11 @@ def parse_address(text: str) -> IPAddress | None:
     return address
 
 
+def share_of(address: IPAddress) -> IPAddress:
+    """Whom `address` stands for where places or tries are counted: an IPv6 host has a /64 to choose its own from."""
+    return address if isinstance(address, IPv4Address) else IPv6Address(int(address) >> 64 << 64)
+
+
 def is_trusted(address: IPAddress | None, trusted: Iterable[IPNetwork]) -> bool:
     """Whether `address` lies in one of the networks."""
     return address is not None and any(address.version == net.version and address in net for net in trusted)

@@ -10,6 +10,13 @@ import json
 import struct
 from typing import Final, NamedTuple
 
+CONTROL: Final = 0x8
+"""The bit that the opcodes of control frames have."""
+CLOSE: Final = 0x8
+PING_OPCODE: Final = 0x9
+PONG_OPCODE: Final = 0xA
+
+_FIN: Final = 0x80
 _TEXT: Final = 0x81  # FIN and opcode 1
 
 
@@ -28,6 +35,16 @@ def text_frame(payload: bytes) -> bytes:
     if size < 1 << 16:
         return struct.pack("!BBH", _TEXT, 126, size) + payload
     return struct.pack("!BBQ", _TEXT, 127, size) + payload
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """One control frame; `payload` has at most 125 bytes."""
+    return bytes((_FIN | opcode, len(payload))) + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """The frame that begins the closing handshake; `reason` has 123 bytes of UTF-8 at most (RFC 6455, section 5.5)."""
+    return control_frame(CLOSE, struct.pack("!H", code) + reason.encode())
 
 
 def gap_frame(seconds: float) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from common.web.http import Head, Response, refusal
-from common.web.path import BadPath, Target, parse_target
+from common.web.path import BadPath, Target, parse_target, raw_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +51,8 @@ class Page(Enum):
     METRICS = "/metrics"
 
 
-_PAGES: Final = {page.value: page for page in Page}
+_PAGES: Final = {page.value.encode(): page for page in Page}
+_RESERVED: Final = {"/", *(page.value for page in Page)}
 
 Decision = Upgrade | Page | Response
 
@@ -59,16 +60,20 @@ Decision = Upgrade | Page | Response
 def decide(head: Head, *, route: Callable[[Target], Route], origins: OriginPolicy, metrics_enabled: bool) -> Decision:
     """What to do with a request. `route` raises `BadPath` for paths that name nothing."""
     try:
+        page = _PAGES.get(raw_path(head.target))
         target = parse_target(head.target)
     except BadPath as error:
         return refusal(HTTPStatus.BAD_REQUEST, "bad_path", str(error))
-    page = _PAGES.get(target.path)
     if head.method != "GET" and not (page is not None and head.method == "HEAD"):
         allowed = "GET" if page is None else "GET, HEAD"
         return refusal(
-            HTTPStatus.METHOD_NOT_ALLOWED, "method", f"{head.method} is not possible here", [("Allow", allowed)]
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "method",
+            f"{head.quoted_method()} is not possible here",
+            [("Allow", allowed)],
         )
-    if target.path == "/" or (page is Page.METRICS and not metrics_enabled):
+    # Another spelling of a page ("/metrics/", "/%6detrics") is neither the page nor the name of a run.
+    if (page is None and target.path in _RESERVED) or (page is Page.METRICS and not metrics_enabled):
         return refusal(HTTPStatus.NOT_FOUND, "not_found", "there is nothing here")
     if page is not None:
         return page
@@ -82,9 +87,14 @@ def decide(head: Head, *, route: Callable[[Target], Route], origins: OriginPolic
     origin = head.values(b"origin")
     if len(origin) > 1:
         return _bad_upgrade("more than one Origin header")
-    if not origins.allows(next(iter(origin), None), next(iter(head.values(b"host")), None)):
+    if not origins.allows(next(iter(origin), None), head.host):
         return refusal(HTTPStatus.FORBIDDEN, "origin", "this origin is not allowed")
     return Upgrade(named, _accept(key))
+
+
+def is_users(head: Head) -> bool:
+    """Whether this is a user's handshake, good or bad, and not a probe, a scrape or somebody who looks around."""
+    return "websocket" in head.tokens(b"upgrade") and head.target.partition(b"?")[0] not in _PAGES
 
 
 def _upgrade_key(head: Head) -> str | Response:

@@ -4,6 +4,9 @@ One task, owned by the daemon's nursery, serves every client (a task per client 
 An inbound frame only notes the time on its peer; nothing here is touched. Each peer is visited once per ping interval,
 in the phase of its own arrival, which spreads the pings by itself. A visit that finds a peer which could time out
 before the next visit puts it on a short list whose deadlines are kept exactly.
+
+The time from a ping to its pong is measured without a look at any pong: of a few peers the visit notes when they were
+pinged, and the next visit finds the pong's time in `last_seen`. Which ones is drawn by lot, since phases never change.
 """
 
 from __future__ import annotations
@@ -11,12 +14,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import random
 from collections import deque
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from common.web.disconnect import PONG_TIMEOUT, Disconnect
+
+if TYPE_CHECKING:
+    from common.histogram import Histogram
 
 EARLY: Final = 0.004
 """The part of an interval by which a ping may be early, so that one wake-up serves many peers."""
@@ -24,12 +31,16 @@ EARLY: Final = 0.004
 BATCH: Final = 256
 """Pings sent before other tasks get a turn."""
 
+SAMPLES: Final = 16
+"""Round trips measured in an interval, on average; fewer members are all measured."""
+
 
 class Pulsed(Protocol):
     """What the heartbeat needs of a peer."""
 
-    last_seen: float
-    """When the client last gave a sign of life, in `trio.current_time()` seconds."""
+    @property
+    def last_seen(self) -> float:
+        """When the client last gave a sign of life, in `trio.current_time()` seconds."""
 
     def ping(self) -> None:
         """Send one ping; neither blocks nor raises."""
@@ -41,18 +52,35 @@ class Pulsed(Protocol):
 class _Beat:
     """One peer's place in the schedule."""
 
-    __slots__ = ("due", "peer", "suspected")
+    __slots__ = ("due", "measured", "peer", "suspected")
 
     def __init__(self, peer: Pulsed, due: float) -> None:
         self.peer: Pulsed | None = peer
         self.due = due
+        self.measured: float | None = None
+        """When the ping went out whose pong is waited for, to measure it."""
         self.suspected = False
 
 
 class Heartbeat:
-    """Pings each member every `interval` seconds and ends it `timeout` seconds after its last sign of life."""
+    """Pings each member every `interval` seconds and ends it `timeout` seconds after its last sign of life.
 
-    def __init__(self, *, interval: float, timeout: float) -> None:
+    `round_trips` gets the seconds from some of the pings to the next sign of life, of a client that says nothing else
+    its pong; None measures nothing. `rng` draws the lots.
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float,
+        timeout: float,
+        round_trips: Histogram | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.round_trips = round_trips
+        self._rng = rng or random.Random()  # noqa: S311 - a sample, not a secret
+        self._passed_over = 0
+        """Pings to go until the next one is measured."""
         self._interval = interval
         self._timeout = timeout
         # Every peer waits the same interval, so appending keeps the deque in order of `due`.
@@ -121,6 +149,8 @@ class Heartbeat:
             held_up = held_up or missed > 0
             beat.due += self._interval * (1 + missed)
             self._beats.append(beat)
+            if self.round_trips is not None:
+                self._measure(beat, beat.peer, self.round_trips)
             beat.peer.ping()
             self._suspect(beat)
             pinged += 1
@@ -128,6 +158,17 @@ class Heartbeat:
                 await trio.lowlevel.checkpoint()
         if held_up:
             self._beats = deque(sorted(self._beats, key=lambda beat: beat.due))
+
+    def _measure(self, beat: _Beat, peer: Pulsed, round_trips: Histogram) -> None:
+        """Take in the pong to a ping that was measured, if it has come; perhaps measure the one that is about to go."""
+        if beat.measured is not None and peer.last_seen >= beat.measured:
+            round_trips.observe(peer.last_seen - beat.measured)
+            beat.measured = None
+        if self._passed_over:
+            self._passed_over -= 1
+        elif beat.measured is None:
+            beat.measured = trio.current_time()
+            self._passed_over = self._rng.randrange(max(1, 2 * len(self._members) // SAMPLES))
 
     def _suspect(self, beat: _Beat) -> None:
         """Watch `beat` closely if its peer could time out before the next visit."""

@@ -14,6 +14,8 @@ import attrs
 import h11
 import trio
 
+from common.quote import quote, quote_url
+from common.web.path import authority
 from common.web.stream import READ_SIZE
 
 if TYPE_CHECKING:
@@ -21,6 +23,26 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of a request head (SPEC 2, HANDSHAKE_TIMEOUT)."""
+
+LONGEST_METHOD: Final = 40
+"""Characters of a request's method that are quoted; the longest that is registered has 17."""
+
+_FAULTS: Final = (
+    "illegal request line",
+    "no request line received",
+    "Illegal method characters",
+    "Illegal target characters",
+    "illegal header line",
+    "continuation line at start of headers",
+    "Missing mandatory Host: header",
+    "Found multiple Host: headers",
+    "bad Content-Length",
+    "conflicting Content-Length headers",
+    "multiple Transfer-Encoding headers",
+    "Only Transfer-Encoding: chunked is supported",
+)
+"""What h11 says of a malformed head. It goes on to quote the line, which may be a cookie or a password: that is left
+out, and so are words that are not known here."""
 
 
 @attrs.frozen
@@ -49,6 +71,28 @@ class Head:
         """The lower-cased members of the header's comma-separated list."""
         return {token.strip().lower() for value in self.values(name) for token in value.split(",")}
 
+    @property
+    def host(self) -> str | None:
+        """The server as the client calls it, with the port if it says one; None if it does not say.
+
+        What a target in absolute form says counts more than the header (RFC 9112, section 3.2.2).
+        """
+        named = authority(self.target)
+        return next(iter(self.values(b"host")), None) if named is None else named.decode("latin-1")
+
+    def quoted_method(self) -> str:
+        """The method, fit for an answer or a log line."""
+        return quote(self.method, LONGEST_METHOD)
+
+    def asked(self) -> dict[str, str]:
+        """What was asked for, and from which page, as fields of a log line: short, and without secrets."""
+        origin = ", ".join(self.values(b"origin"))
+        return {
+            "method": self.quoted_method(),
+            "path": quote_url(self.target),
+            **({"origin": quote_url(origin)} if origin else {}),
+        }
+
 
 @attrs.frozen
 class Response:
@@ -59,6 +103,8 @@ class Response:
     reason: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "text/plain; charset=utf-8"
+    detail: str = ""
+    """What only the log is told."""
 
     def encode(self, *, head_only: bool = False) -> bytes:
         """The bytes of the answer; with `head_only`, as `HEAD` wants it, without its body."""
@@ -84,12 +130,13 @@ def refusal(
     headers: Iterable[tuple[str, str]] = (),
     *,
     retry_after: int | None = None,
+    detail: str = "",
 ) -> Response:
-    """A refusal: `reason` for the metric, `text` the one line that tells a person why."""
+    """A refusal: `reason` for the metric, `text` the one line that tells a person why, `detail` for the log."""
     extra = [*headers]
     if retry_after is not None:
         extra.append(("Retry-After", str(retry_after)))
-    return Response(status, text + "\n", reason, tuple(extra))
+    return Response(status, text + "\n", reason, tuple(extra), detail=detail)
 
 
 class BadHead(Exception):  # noqa: N818 - what came, not a fault of ours
@@ -142,7 +189,8 @@ class _HeadReader:
             self._connection.receive_data(data)
             event = self._connection.next_event()
         except h11.RemoteProtocolError as error:
-            raise BadHead(_protocol_error(error)) from error
+            # h11 raises it from a method of its own, so that its traceback holds it: a cycle for each bad head.
+            raise BadHead(_protocol_error(error)) from error.with_traceback(None)
         if not isinstance(event, h11.Request):
             return None
         trailing, _ = self._connection.trailing_data
@@ -160,7 +208,8 @@ class _HeadReader:
 def _protocol_error(error: h11.RemoteProtocolError) -> Response:
     if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return _too_large()
-    return _malformed(str(error))
+    said = str(error)
+    return _malformed(next((fault for fault in _FAULTS if said.startswith(fault)), "it is not HTTP/1.1"))
 
 
 def _malformed(text: str) -> Response:

@@ -138,9 +138,14 @@ async def accept(
             else:
                 raise
             continue
-        sock.setblocking(False)
-        address = parse_address(str(name[0])) if name else None
-        handlers.start_soon(serve, Client(ClientStream(sock), sock, address))
+        handlers.start_soon(serve, _client(sock, name))
+        # It is its task's: until the next one comes nothing here may keep it.
+        del sock
         accepted += 1
         if accepted % BATCH == 0:
             await trio.lowlevel.checkpoint()
+
+
+def _client(sock: socket.socket, name: tuple[object, ...]) -> Client:
+    sock.setblocking(False)
+    return Client(ClientStream(sock), sock, parse_address(str(name[0])) if name else None)

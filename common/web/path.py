@@ -52,18 +52,21 @@ class Name:
         return value
 
 
+def raw_path(target: bytes) -> bytes:
+    """The path of a request target as it was sent, without the query.
+
+    Pages are found by it: a proxy's rule for one is about these very bytes, so that no other spelling may lead there.
+    Raises `BadPath` if it does not begin with a slash.
+    """
+    return _split(target)[0]
+
+
 def parse_target(target: bytes) -> Target:
     """Split a request target, in origin or absolute form (RFC 9112, section 3.2).
 
     Raises `BadPath` if it does not begin with a slash or is not ASCII once decoded.
     """
-    if target.lower().startswith((b"http://", b"https://")):
-        _, _, rest = target.partition(b"://")
-        after = re.sub(rb"\A[^/?#]*", b"", rest)
-        target = after if after.startswith(b"/") else b"/" + after
-    raw, _, query = target.partition(b"?")
-    if not raw.startswith(b"/"):
-        raise BadPath("the path does not begin with a slash")
+    raw, query = _split(target)
     if len(raw) > 1:
         raw = raw.removesuffix(b"/")
     try:
@@ -71,3 +74,26 @@ def parse_target(target: bytes) -> Target:
     except UnicodeDecodeError:
         raise BadPath("the path has characters that no name has") from None
     return Target(path, dict(parse_qsl(query.decode("latin-1"))))
+
+
+def authority(target: bytes) -> bytes | None:
+    """The host, and the port if there is one, of a target in absolute form, without a user's name; None for others."""
+    if not _is_absolute(target):
+        return None
+    return re.split(rb"[/?#]", target.partition(b"://")[2], maxsplit=1)[0].rpartition(b"@")[2]
+
+
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """Raw path and query."""
+    if _is_absolute(target):
+        _, _, rest = target.partition(b"://")
+        after = re.sub(rb"\A[^/?#]*", b"", rest)
+        target = after if after.startswith(b"/") else b"/" + after
+    raw, _, query = target.partition(b"?")
+    if not raw.startswith(b"/"):
+        raise BadPath("the path does not begin with a slash")
+    return raw, query
+
+
+def _is_absolute(target: bytes) -> bool:
+    return target[:8].lower().startswith((b"http://", b"https://"))

@@ -4,20 +4,19 @@ A `Peer` is owned by the task that serves its socket. `converse` opens a nursery
 wire's flusher; the nursery's cancel scope is what ends the conversation, be it for the pong timeout, a drain or a write
 that failed. Whoever wants to end it calls `end`, which returns at once; the first reason stands. `say_goodbye` then
 sends what the reason calls for, and waits for the client's answer only so long.
+
+A conversation that is over leaves no reference cycle: thousands come and go, and none may wait for the collector.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import trio
-from wsproto.connection import SERVER, Connection, ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
-from wsproto.frame_protocol import CloseReason
 
-from common.web.boundary import PONG, Boundary, is_pong
 from common.web.disconnect import (
     CLIENT_CLOSED,
     CLIENT_GONE,
@@ -25,15 +24,25 @@ from common.web.disconnect import (
     INVALID_TEXT,
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
+    TOO_FAST,
     Disconnect,
 )
-from common.web.frames import HANGUP, PING
+from common.web.frames import CLOSE, CONTROL, HANGUP, PING, PING_OPCODE, PONG_OPCODE, close_frame, control_frame
+from common.web.parser import PONG, Breach, Parser, is_close, is_pong
 from common.web.stream import READ_SIZE
+from common.web.turns import USUAL_PAUSE, USUAL_SIZE, Allowance, slices, usual_limit, usual_until
 from common.web.wire import Wire
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
+
+    from wsproto.frame_protocol import Frame
+
+    from common.web.turns import Turns
+
+BREACH_TIMEOUT: Final = 1.0
+"""Seconds in which a client that broke a rule may take its close frame and end; WRITE_TIMEOUT where that is shorter."""
 
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message; empty ones cost work too, and no byte limit would ever count them."""
@@ -51,30 +60,52 @@ class PeerPolicy:
     hangup: frozenset[str]
 
 
+class _End:
+    """Why a conversation ends, and the scope that is cancelled then.
+
+    Apart from the peer, so that the wire, which has to end a conversation, does not hold the peer that holds it.
+    """
+
+    __slots__ = ("disconnect", "scope")
+
+    def __init__(self) -> None:
+        self.disconnect: Disconnect | None = None
+        self.scope: trio.CancelScope | None = None
+
+    def __call__(self, disconnect: Disconnect) -> None:
+        if self.disconnect is None:
+            self.disconnect = disconnect
+            if self.scope is not None:
+                self.scope.cancel()
+
+
 class Peer:
     """One conversation over `stream`; `sock` is the socket under it, if there is one.
 
-    `observe` is called with this peer and the kind of each client message: `init`, `pong`, `other`, `malformed`,
-    `binary`, `control`.
+    `turns` are the process's: who sends much is heard in turn. `observe` is called with this peer and the kind of each
+    client message: `init`, `pong`, `other`, `malformed`, `binary`, `control`.
     """
 
     __slots__ = (
         "__weakref__",
-        "_boundary",
+        "_allowance",
+        "_end",
         "_fragments",
         "_observe",
         "_opened",
+        "_parser",
         "_policy",
-        "_scope",
+        "_seen_at",
         "_size",
+        "_spent",
         "_stream",
         "_text",
-        "_ws",
+        "_turns",
+        "_unheard",
+        "_usual_until",
         "breach",
-        "disconnect",
         "error",
         "fields",
-        "last_seen",
         "opened_at",
         "talked_nonsense",
         "wants_gap",
@@ -83,21 +114,30 @@ class Peer:
 
     def __init__(
         self,
-        stream: trio.abc.Stream,
+        stream: trio.abc.HalfCloseableStream,
         sock: socket.socket | None,
         policy: PeerPolicy,
+        turns: Turns,
         observe: Callable[[Peer, str], None],
         *,
         wants_gap: bool = False,
     ) -> None:
         self._stream = stream
         self._policy = policy
+        self._turns = turns
         self._observe = observe
-        self._scope: trio.CancelScope | None = None
+        self._end = _End()
         self._opened = False
         # There is a parser only while there is something to parse: idle clients are many (the bench's row `memory`).
-        self._ws: Connection | None = None
-        self._boundary = Boundary()
+        self._parser: Parser | None = None
+        # Whether a breach has left the parser without a place in what the client sends.
+        self._spent = False
+        # See `usual_until`.
+        self._usual_until = -math.inf
+        # What was read and not heard: it waits for its turn, or the conversation has ended.
+        self._unheard = b""
+        # None while it is full.
+        self._allowance: Allowance | None = None
         self._text = bytearray()
         self._size = 0
         self._fragments = 0
@@ -105,17 +145,25 @@ class Peer:
         self.talked_nonsense = False
         """Whether a malformed message was logged already; once per connection is enough."""
         self.wire = Wire(
-            stream, sock, max_backlog=policy.max_backlog, write_timeout=policy.write_timeout, on_end=self.end
+            stream, sock, max_backlog=policy.max_backlog, write_timeout=policy.write_timeout, on_end=self._end
         )
-        self.disconnect: Disconnect | None = None
-        """Why the conversation ended; None while it goes on."""
         self.breach = ""
-        """What the client did against the protocol, in wsproto's words."""
+        """What the client did against the protocol, in words."""
         self.error: BaseException | None = None
         """The bug that ended it, for the log."""
         self.fields: Mapping[str, str] = {}
         """What the log says of it: whom it listens to, and from where."""
-        self.last_seen = self.opened_at = trio.current_time()
+        self._seen_at = self.opened_at = trio.current_time()
+
+    @property
+    def last_seen(self) -> float:
+        """When the client last gave a sign of life. What waits for its turn is one: its pongs may be among it."""
+        return trio.current_time() if self._unheard else self._seen_at
+
+    @property
+    def disconnect(self) -> Disconnect | None:
+        """Why the conversation ended; None while it goes on."""
+        return self._end.disconnect
 
     @property
     def opened(self) -> bool:
@@ -124,23 +172,22 @@ class Peer:
 
     def ping(self) -> None:
         """Send one heartbeat ping."""
+        # Its answer is usual, however often we ask.
+        self._usual_until -= USUAL_PAUSE
         self.wire.send_nowait(PING)
 
     def end(self, disconnect: Disconnect) -> None:
         """End the conversation for this reason, unless it has ended already. Returns at once."""
-        if self.disconnect is None:
-            self.disconnect = disconnect
-            if self._scope is not None:
-                self._scope.cancel()
+        self._end(disconnect)
 
     async def converse(self, response: bytes, trailing: bytes) -> None:
         """Send `response` (the 101), then read until the conversation ends; `trailing` came behind the request head."""
         self._opened = True
-        self.last_seen = self.opened_at = trio.current_time()
+        self._seen_at = self.opened_at = trio.current_time()
         self.wire.open(response)
         try:
             async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
+                self._end.scope = nursery.cancel_scope
                 if self.disconnect is not None:
                     nursery.cancel_scope.cancel()
                 self.wire.attach(nursery)
@@ -155,32 +202,50 @@ class Peer:
             self.error = errors
             self.end(INTERNAL_ERROR)
         finally:
-            self._scope = None
+            self._end.scope = None
 
     async def say_goodbye(self) -> None:
-        """Send the hangup and close frame that the reason calls for; wait for the client's within WRITE_TIMEOUT."""
-        disconnect, ws = self.disconnect, self._ws or Connection(SERVER)
+        """Send the hangup and close frame that the reason calls for; wait for the client's within WRITE_TIMEOUT.
+
+        After a breach our side is shut down behind the close frame: a client that waits for the connection's end, as
+        most do, ends it at once, and the wait is over. It has `BREACH_TIMEOUT` for it.
+        """
+        disconnect = self.disconnect
         if disconnect is None or not self._opened or self.wire.finished:
             return
         if disconnect.hangup and disconnect.reason in self._policy.hangup:
             self.wire.send_nowait(HANGUP)
-        if disconnect.close_code is not None and ws.state is ConnectionState.OPEN:
-            self.wire.close_nowait(ws.send(CloseConnection(disconnect.close_code)))
-        if not self.wire.backlog_bytes and ws.state is not ConnectionState.LOCAL_CLOSING:
+        closing = disconnect.close_code is not None and not self.wire.closing
+        if disconnect.close_code is not None:
+            self.wire.close_nowait(close_frame(disconnect.close_code, disconnect.reason))
+        if not self.wire.backlog_bytes and not closing:
             return
-        with trio.move_on_after(self._policy.write_timeout):
+        timeout = self._policy.write_timeout
+        with trio.move_on_after(min(BREACH_TIMEOUT, timeout) if disconnect.breach else timeout):
             await self.wire.drain()
-            if ws.state is ConnectionState.LOCAL_CLOSING:
-                await self._wait_closed(ws, broken=disconnect.reason == PROTOCOL_ERROR.reason)
+            if not closing or self.wire.finished:
+                return
+            try:
+                if disconnect.breach:
+                    await self._stream.send_eof()
+                await self._wait_closed()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
 
     async def _read(self, data: bytes) -> None:
         """Hear `data` and what follows it until the conversation ends."""
         while True:
-            if is_pong(data) and self._boundary.between_messages:
-                self.last_seen = trio.current_time()
-                self._observe(self, "pong")
-            elif data:
-                self._parse(data)
+            if data:
+                now = trio.current_time()
+                usual = usual_until(data, self._usual_until, now)
+                self._usual_until = usual_limit(now) if usual is None else usual
+                # A goodbye needs no turn: there is one, and thousands may come in one instant.
+                if usual is not None or is_close(data):
+                    self._hear(data)
+                    if self._allowance is not None and self._allowance.is_full(now):
+                        self._allowance = None
+                else:
+                    await self._hear_in_turn(data)
                 if self.disconnect is not None:
                     return
             try:
@@ -191,65 +256,124 @@ class Peer:
                 self.end(CLIENT_GONE)
                 return
 
-    def _parse(self, data: bytes) -> None:
-        ws = self._ws = self._ws or Connection(SERVER)
-        self._boundary.feed(data)
-        ws.receive_data(data)
-        for event in ws.events():
-            self.last_seen = trio.current_time()
-            self._handle(ws, event)
+    async def _hear_in_turn(self, data: bytes) -> None:
+        """Hear what is more than usual, a slice a turn, as far as the client's allowance goes."""
+        self._unheard = data
+        for piece in slices(data):
+            await self._turns.wait()
+            # Somebody may have ended it meanwhile.
+            if self.disconnect is None:
+                self._unheard = self._unheard[len(piece) :]
+                self._hear_slice(piece)
             if self.disconnect is not None:
                 return
-        if self._boundary.between_messages:
-            self._ws = None
 
-    def _handle(self, ws: Connection, event: Event) -> None:
-        match event:
-            case TextMessage() | BytesMessage():
-                self._handle_data(event)
-            case Ping():
-                self._observe(self, "control")
-                self.wire.send_nowait(ws.send(event.response()))
-            case Pong():
-                self._observe(self, "control")
-            case CloseConnection() if ws.state is ConnectionState.REMOTE_CLOSING:
-                self.wire.close_nowait(ws.send(event.response()))
-                self.end(CLIENT_CLOSED)
-            case CloseConnection():
-                # wsproto reports a breach of the protocol as a close that the client never sent.
-                self.breach = event.reason or ""
-                self.end(INVALID_TEXT if event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA else PROTOCOL_ERROR)
+    def _hear_slice(self, piece: bytes) -> None:
+        now = self._seen_at = trio.current_time()
+        frames = self._hear(piece)
+        self._turns.give_back(frames)
+        self._allowance = self._allowance or Allowance(now)
+        if not self._allowance.spend(frames, len(piece), now):
+            self.end(TOO_FAST)
 
-    def _handle_data(self, event: TextMessage | BytesMessage) -> None:
-        data = event.data.encode() if isinstance(event, TextMessage) else event.data
+    def _hear(self, data: bytes) -> int:
+        """Take in `data`, as far as the conversation goes on; return how many frames ended in it."""
+        if self._parser is None:
+            if is_pong(data):
+                self._seen_at = trio.current_time()
+                self._observe(self, "pong")
+                return 1
+            self._parser = Parser()
+        parser = self._parser
+        parser.feed(data)
+        frames, pongs, answers = 0, 0, b""
+        alive = False
+        try:
+            while self.disconnect is None and (frame := parser.next()) is not None:
+                alive = True
+                # A large one comes in parts, and is one: its bytes are counted apart.
+                frames += frame.frame_finished
+                if not frame.opcode & CONTROL:
+                    self._handle_data(frame)
+                elif frame.opcode != CLOSE:
+                    self._observe(self, "control")
+                    if frame.opcode == PING_OPCODE:
+                        answers += control_frame(PONG_OPCODE, _payload(frame))
+                        pongs += 1
+                else:
+                    # The answers to what came before it go first.
+                    self._answer(answers, pongs)
+                    answers, pongs = b"", 0
+                    self.wire.close_nowait(control_frame(CLOSE, _payload(frame)))
+                    self.end(CLIENT_CLOSED)
+        except Breach as breach:
+            self.breach = str(breach)
+            self._spent = True
+            self.end(INVALID_TEXT if breach.bad_text else PROTOCOL_ERROR)
+        self._answer(answers, pongs)
+        if alive:
+            self._seen_at = trio.current_time()
+        if self.disconnect is None and parser.between_messages:
+            self._parser = None
+        return frames
+
+    def _answer(self, pongs: bytes, number: int) -> None:
+        """One write for all pings of a slice: each write costs as much as the parsing of a frame."""
+        if pongs:
+            self.wire.send_nowait(pongs, number)
+
+    def _handle_data(self, frame: Frame) -> None:
+        text = frame.payload if isinstance(frame.payload, str) else None
+        data = _payload(frame) if text is None else text.encode()
         self._size += len(data)
-        self._fragments += event.frame_finished
+        self._fragments += frame.frame_finished
         if self._size > self._policy.max_message_size or self._fragments > MAX_FRAGMENTS:
             self.end(MESSAGE_TOO_BIG)
             return
-        if isinstance(event, TextMessage):
+        if text is not None:
             self._text += data
-        if event.message_finished:
-            self._observe(self, classify(self._text.decode()) if isinstance(event, TextMessage) else "binary")
+        if frame.message_finished:
+            self._observe(self, "binary" if text is None else classify(self._text.decode()))
             self._text.clear()
             self._size = self._fragments = 0
 
-    async def _wait_closed(self, ws: Connection, *, broken: bool) -> None:
-        """Read until the client's close frame or the end of its bytes.
+    async def _wait_closed(self) -> None:
+        """Take in what the client still sends, in turn if it is much, until its close frame or the end of its bytes.
 
-        Closing with unread bytes would reset the connection, and the reset may overtake our close frame. After a breach
-        of the protocol the parser is spent and only the end of the bytes counts.
+        Closing with unread bytes would reset the connection, and the reset may overtake our close frame.
         """
+        # It may have come along with what ended the conversation.
+        data, self._unheard = self._unheard, b""
+        while not await self._closes(data):
+            data = bytes(await self._stream.receive_some(READ_SIZE))
+            if not data:
+                return
+
+    async def _closes(self, data: bytes) -> bool:
+        """Whether the client's close frame is in what was fed before, or in `data`."""
+        usual = len(data) <= USUAL_SIZE
+        if self._spent:
+            if not usual:
+                await self._turns.wait()
+            return is_close(data)
+        parser = self._parser = self._parser or Parser()
         try:
-            # It may have come along with what ended the conversation.
-            while broken or not any(isinstance(event, CloseConnection) for event in ws.events()):
-                data = await self._stream.receive_some(READ_SIZE)
-                if not data:
-                    return
-                if not broken:
-                    ws.receive_data(bytes(data))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
+            for piece in slices(data) if data else (b"",):
+                if not usual:
+                    await self._turns.wait()
+                parser.feed(piece)
+                while (frame := parser.next()) is not None:
+                    if frame.opcode == CLOSE:
+                        return True
+        except Breach:
+            # It is not heard any more: only the end of its bytes counts.
+            self._spent = True
+        return False
+
+
+def _payload(frame: Frame) -> bytes:
+    """The payload of a frame that is no text."""
+    return cast("bytes", frame.payload)
 
 
 def classify(text: str) -> str:

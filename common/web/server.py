@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -17,13 +19,16 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.exposition import render
 from common.fleet import FleetError
+from common.quote import quote
+from common.redis.errors import OutageError
 from common.web.disconnect import DRAIN, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
 from common.web.exchange import Exchange
 from common.web.forwarded import IPAddress, client_address, is_trusted
-from common.web.handshake import Page, Route, Upgrade, decide
-from common.web.http import BadHead, Head, Response, read_head, refusal
+from common.web.handshake import Page, Route, Upgrade, decide, is_users
+from common.web.http import BadHead, Response, read_head, refusal
 from common.web.peer import Peer, PeerPolicy
 from common.web.stream import receive_nowait
+from common.web.turns import USUAL_SIZE, Turns
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from common.metrics import Counters
     from common.web.admission import Admission, Ticket
     from common.web.heartbeat import Heartbeat
+    from common.web.http import Head
     from common.web.origin import OriginPolicy
     from common.web.path import Target
 
@@ -47,9 +53,6 @@ LINGER: Final = 1.0
 
 LINGER_LIMIT: Final = 1 << 20
 """Bytes of such a client that are read and thrown away."""
-
-LONGEST_QUOTE: Final = 300
-"""Characters of a request that a log line quotes."""
 
 MAX_TURNED_AWAY: Final = 256
 """Sockets over a limit that are served at the same time, to be told so; more are closed without an answer."""
@@ -98,20 +101,28 @@ class Server:
         self._route = route
         self._fleet = fleet
         self._log = log
+        self._turns = Turns()
+        self._pid = os.getpid()
+        self._numbers = itertools.count(1)
+        """Of sockets; with the process's id no two of the daemon have the same, whichever workers come and go."""
         self._turned_away = 0
         self._handshakes = 0
         self._ended = trio.Event()
         self.peers: dict[Peer, None] = {}
         """The conversations that are open now, oldest first."""
         self.draining = False
-        """Whether the daemon is on its way out: nobody new is let in."""
+        """Whether the daemon is on its way out, and `/health` says so."""
+        self.turns_away = False
+        """Whether nobody new is let in any more."""
 
     def unready(self) -> str | None:
         """Why the daemon should get no clients now, in a line; None if it should."""
         if self.draining:
             return "draining"
-        if not self._hub.link.online:
-            return "redis is unavailable"
+        link = self._hub.link
+        # One that has only just been started to replace another is not missed as long as the others serve.
+        if not link.online and not (link.reconnects == 0 and self._fleet.stands_in()):
+            return link.obstacle or "redis is unavailable"
         return self._fleet.unready()
 
     async def wait_empty(self) -> None:
@@ -123,12 +134,12 @@ class Server:
     async def serve(self, client: Client) -> None:
         """Serve one socket and close it. Only `Cancelled` comes out."""
         ticket = self._admission.enter()
-        exchange = Exchange(client, self._counters.answers)
+        exchange = Exchange(client, self._counters.answers, f"{self._pid}-{next(self._numbers)}")
         try:
             await self._serve(exchange, ticket)
         except Exception:  # noqa: BLE001 - see below
             # The barrier: a bug in serving one socket is that socket's end and nobody else's.
-            self._log.exception("request failed", remote=str(client.address))
+            self._log.exception("request failed", remote=str(client.address), connection=exchange.id)
             await self._answer(exchange, _BUG)
         finally:
             exchange.close()
@@ -186,7 +197,7 @@ class Server:
             if bad.response is not None:
                 await self._answer(exchange, bad.response)
             return None
-        exchange.asked(head)
+        exchange.asked(head, users=is_users(head))
         match decide(head, route=self._route, origins=policy.origins, metrics_enabled=policy.metrics_enabled):
             case Response() as response:
                 await self._answer(exchange, response)
@@ -197,11 +208,13 @@ class Server:
         return None
 
     async def _upgrade(self, exchange: Exchange, upgrade: Upgrade) -> None:
-        if self.draining:
+        if self.turns_away:
             await self._answer(exchange, _unavailable("draining", "the daemon is going down"))
             return
         client, route = exchange.client, upgrade.route
-        peer = Peer(client.stream, client.sock, self._policy.peer, self._observe, wants_gap=route.wants_gap)
+        peer = Peer(
+            client.stream, client.sock, self._policy.peer, self._turns, self._observe, wants_gap=route.wants_gap
+        )
         topic = self._hub.join(route.channel, peer)
         try:
             self._handshakes += 1
@@ -215,7 +228,7 @@ class Server:
             if obstacle is None:
                 await self._converse(peer, topic, upgrade, exchange)
             else:
-                await linger(client)
+                await linger(client, self._turns)
         finally:
             self._hub.leave(topic, peer)
 
@@ -223,19 +236,22 @@ class Server:
         """Wait for the topic's subscription; return the refusal if the conversation can't begin."""
         try:
             await self._hub.wait_ready(topic)
+        except OutageError as error:
+            return _unavailable("redis_unavailable", str(error))
         except RedisTimeoutError:
             return _unavailable("redis_unavailable", "redis did not answer in time")
         except RedisError:
             # A browser can't read the status of a refused handshake: it is let in and told with a close code.
             peer.end(REFUSED_BY_REDIS)
-        if self.draining:
+        if self.turns_away:
             return _unavailable("draining", "the daemon is going down")
         if peer.disconnect is REDIS_UNAVAILABLE:
             return _unavailable("redis_unavailable", "redis is unavailable")
         return None
 
     async def _converse(self, peer: Peer, topic: Topic, upgrade: Upgrade, exchange: Exchange) -> None:
-        fields = peer.fields = {**upgrade.route.fields, "remote": str(self._address(exchange))}
+        remote = str(self._address(exchange))
+        fields = peer.fields = {**upgrade.route.fields, "remote": remote, "connection": exchange.id}
         self.peers[peer] = None
         self._counters.connections += 1
         self._heartbeat.add(peer)
@@ -270,9 +286,11 @@ class Server:
             "frames": peer.wire.frames_sent,
         }
         if peer.error is not None:
-            self._log.error("connection ended with error", **fields, exc_info=peer.error)
+            # Its traceback holds the peer, which must not hold it in turn.
+            error, peer.error = peer.error, None
+            self._log.error("connection ended with error", **fields, exc_info=error)
         elif disconnect.error:
-            why = peer.breach or str(peer.wire.error or "")
+            why = quote(peer.breach or str(peer.wire.error or ""))
             self._log.warning("connection ended with error", **fields, **({"error": why} if why else {}))
         else:
             self._log.info("connection closed", **fields)
@@ -303,7 +321,7 @@ class Server:
     async def _answer(self, exchange: Exchange, response: Response) -> None:
         """Send `response`, and see that it is taken."""
         await self._send(exchange, response)
-        await linger(exchange.client)
+        await linger(exchange.client, self._turns)
 
     async def _send(self, exchange: Exchange, response: Response) -> None:
         exchange.answered(response.status)
@@ -316,7 +334,8 @@ class Server:
                 reason=response.reason,
                 error=str(response.body).rstrip(),
                 remote=str(self._address(exchange)),
-                **({} if head is None else _asked(head)),
+                connection=exchange.id,
+                **({} if head is None else head.asked()),
             )
         head_only = head is not None and head.method == "HEAD"
         with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -324,19 +343,17 @@ class Server:
             await exchange.client.stream.send_eof()
 
 
-def _asked(head: Head) -> dict[str, str]:
-    """What a refused request asked for, and from which page: what an operator needs in order to allow it."""
-    path = head.target.partition(b"?")[0][:LONGEST_QUOTE].decode("ascii", "backslashreplace")
-    origin = ", ".join(head.values(b"origin"))[:LONGEST_QUOTE]
-    return {"method": head.method, "path": path, **({"origin": origin} if origin else {})}
+async def linger(client: Client, turns: Turns) -> None:
+    """Read what the client still sends, in turn if it is much.
 
-
-async def linger(client: Client) -> None:
-    """Read what the client still sends: closing over unread bytes would reset the connection, the answer included."""
+    Closing over unread bytes would reset the connection, and the answer with it.
+    """
     discarded = 0
     with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while discarded < LINGER_LIMIT and (unread := await client.stream.receive_some(16384)):
             discarded += len(unread)
+            if len(unread) > USUAL_SIZE:
+                await turns.wait()
 
 
 _TOO_MANY_PER_ADDRESS: Final = "too_many_connections_per_address"

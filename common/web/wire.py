@@ -49,7 +49,7 @@ class Wire:
 
     `stream` is the transport; `sock` is the non-blocking socket under it, or None for transports without one, for which
     everything takes the backlog. `max_backlog` is in bytes, `write_timeout` in seconds without progress. `on_end` is
-    called, synchronously and once, when the wire finishes by itself.
+    called, synchronously and once, when the wire finishes by itself; it must not hold who holds the wire.
     """
 
     __slots__ = (
@@ -101,6 +101,11 @@ class Wire:
     def finished(self) -> bool:
         """Whether no further byte will be written."""
         return self._state is _FINISHED
+
+    @property
+    def closing(self) -> bool:
+        """Whether the close frame was queued."""
+        return self._state is _CLOSING
 
     def attach(self, nursery: trio.Nursery) -> None:
         """From now on a backlog is flushed by a task in `nursery`."""
@@ -260,5 +265,6 @@ class Wire:
     def _fail(self, disconnect: Disconnect, error: OSError | str | None = None) -> None:
         if self._state is not _FINISHED:
             self.finish()
-            self.error = error
+            # Without its traceback, whose frames hold this wire.
+            self.error = error.with_traceback(None) if isinstance(error, OSError) else error
             self._on_end(disconnect)

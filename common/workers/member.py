@@ -22,6 +22,11 @@ REPORT_TIMEOUT: Final = 2.0
 """Seconds in which the parent must have answered with everybody's figures."""
 
 
+DRAIN: Final = "drain"
+AT_ONCE: Final = "at once"
+"""How the parent tells a worker to end, in `{"end": …}`."""
+
+
 class Member:
     """One of several workers (`Fleet`). `own_report` reads this process."""
 
@@ -31,14 +36,24 @@ class Member:
         self._all_ready = False
         self._numbers = itertools.count()
         self._waiting: dict[int, _Answer] = {}
+        self.introduced = trio.Event()
+        """Set when the parent has said for the first time whether the daemon is ready."""
         self.orphaned = trio.Event()
         """Set when the parent is gone."""
+        self.told_to_drain = trio.Event()
+        """Set when the parent has said that the whole daemon drains."""
+        self.told_to_end = trio.Event()
+        """Set when the parent has said that there is no time to drain."""
         self.hear_more: Callable[[Mapping[str, object]], None] | None = None
         """Gets every message of the parent too, for questions that are not of this class; must return at once."""
 
     def unready(self) -> str | None:
         """See `Fleet`."""
         return None if self._all_ready else "another worker is not ready"
+
+    def stands_in(self) -> bool:
+        """See `Fleet`."""
+        return self._all_ready
 
     async def report(self) -> Report:
         """See `Fleet`."""
@@ -75,8 +90,15 @@ class Member:
     async def _hear(self, message: dict[str, object]) -> None:
         if self.hear_more is not None:
             self.hear_more(message)
+        if "beat" in message:
+            await self._channel.send({"beat": True})
+        if message.get("end") == DRAIN:
+            self.told_to_drain.set()
+        if message.get("end") == AT_ONCE:
+            self.told_to_end.set()
         if "all_ready" in message:
             self._all_ready = message["all_ready"] is True
+            self.introduced.set()
         if "report" in message:
             await self._channel.send({"report": message["report"], "figures": to_json(self._own_report())})
         number = message.get("answer")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import socket
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 import trio
 
 from common.admin.informant import Informant
 from common.admin.probe import Probe
-from common.admin.roster import worker_id
 from common.config import Settings
 from common.daemon import Daemon, Service
-from common.signals import run_until_told
+from common.signals import ENDED_BY_SIGNAL, run_until_told
 from common.workers.channel import Channel
 from common.workers.member import Member
+from common.workers.orders import heed_orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Settings)
 
+INTRODUCTION: Final = 5.0
+"""Seconds that a worker waits for its parent's first word before it accepts."""
+
 
 @attrs.frozen
 class Inherited:
-    """What the parent gave: this worker's number, the descriptors of the channel and of the listening sockets."""
+    """What the parent gave: this worker's number, from 1, the descriptors of the channel and the listening sockets."""
 
     worker: int
     channel: int
@@ -49,10 +54,10 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def shared_out(settings: S, worker: int) -> S:
-    """The settings of one worker: its share of the limits that hold for the daemon, never less than 1."""
+    """The settings of one worker, numbered from 1: its share of the daemon's limits, never less than 1."""
 
     def share(limit: int) -> int:
-        return max(1, limit // settings.workers + (worker < limit % settings.workers)) if limit else 0
+        return max(1, limit // settings.workers + (worker <= limit % settings.workers)) if limit else 0
 
     return attrs.evolve(
         settings,
@@ -62,13 +67,18 @@ def shared_out(settings: S, worker: int) -> S:
 
 
 async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log: Logger) -> int:
-    """Serve until a signal, or until the parent is gone; return the exit code."""
-    log = log.bind(worker=inherited.worker)
+    """Serve until told to end, or until the parent is gone; return the exit code.
+
+    Signals, however many, are one order to drain; that there is no time for it is the parent's word alone.
+    """
+    log = log.bind(worker=inherited.worker, pid=os.getpid())
     channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=inherited.channel))))
     listeners = [socket.socket(fileno=number) for number in inherited.listeners]
 
-    async def run(stop: trio.Event) -> int:
+    async def run(signalled: trio.Event) -> int:
         members: list[Member] = []
+        stop = trio.Event()
+        code = ENDED_BY_SIGNAL
 
         def make_fleet(report: Callable[[], Report]) -> Member:
             members.append(Member(channel, report))
@@ -76,19 +86,27 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
 
         service = Service(daemon, shared_out(settings, inherited.worker), log, make_fleet=make_fleet)
         (member,) = members
-        informant = Informant(channel, Probe(service, daemon.name, worker_id(inherited.worker)), log)
+        informant = Informant(channel, Probe(service, daemon.name, str(inherited.worker)), log)
         member.hear_more = informant.hear
         async with trio.open_nursery() as nursery:
             await nursery.start(informant.run)
             nursery.start_soon(member.run)
             nursery.start_soon(_tell_ready, service, member)
-            nursery.start_soon(_stop_if_orphaned, member, stop)
+
+            async def end_at_once() -> None:
+                await heed_orders(signalled, member, service.door, stop, log)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end_at_once)
+            # Else a successor that is faster than its parent's word would say for all that the daemon is not ready.
+            with trio.move_on_after(INTRODUCTION):
+                await member.introduced.wait()
             code = await service.run(listeners, stop)
             nursery.cancel_scope.cancel()
         return code
 
     try:
-        return await run_until_told(run, log)
+        return await run_until_told(run, log, impatience=math.inf)
     finally:
         for listener in listeners:
             listener.close()
@@ -101,11 +119,6 @@ async def _tell_ready(service: Service[S], member: Member) -> None:
         changed = service.hub.link_changed
         await member.tell_ready(service.hub.link.online)
         await changed.wait()
-
-
-async def _stop_if_orphaned(member: Member, stop: trio.Event) -> None:
-    await member.orphaned.wait()
-    stop.set()
 
 
 def _numbers(text: str) -> tuple[int, ...]:

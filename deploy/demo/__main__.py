@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import trio
 
+from common.early import ending_signals
 from common.embedded import EmbeddedRedisError
-from common.watch.client import OutputClosedError, discard_output
+from common.foreground import discard_output
+from common.watch.client import OutputClosedError
 from deploy.demo.daemon_process import ChildError
 from deploy.demo.ledger import ChecklistLedger, Ledger
 from deploy.demo.stage import play
@@ -32,13 +34,20 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=_seconds, metavar="N", help="end by itself after N seconds of publishing (default: Ctrl-C)"
     )
-    return trio.run(_run, parser.parse_args().seconds)
+    seconds = parser.parse_args().seconds
+    # Python leaves these out where the descriptor is closed, and what is opened next gets its number.
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - a path object is not shorter; it lives as long as we
+    if sys.stdout is None:
+        print("demo: there is no standard output to show anything on", file=sys.stderr)
+        return 1
+    return trio.run(_run, seconds)
 
 
 async def _run(seconds: float | None) -> int:
     ledger, checklist = Ledger(), ChecklistLedger()
     trouble: str | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
             try:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 import subprocess
-import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
+from common.modules import module_command
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from common.embedded import EmbeddedRedis
 
 HOST: Final = "127.0.0.1"
 
-READY_TIMEOUT: Final = 15.0
-"""Seconds until a daemon answers that it is healthy."""
+READY_TIMEOUT: Final = 120.0
+"""Seconds until a daemon answers that it is healthy, on however slow a machine."""
 
 END_TIMEOUT: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -30,7 +31,8 @@ KILL_TIMEOUT: Final = 3.0
 """Seconds that a killed process may take to be gone, before it is given up."""
 
 _POLL: Final = 0.05
-_PROBE_TIMEOUT: Final = 1.0
+_PROBE_TIMEOUT: Final = 10.0
+_ANY_PORT: Final = 0
 
 
 class ChildError(Exception):
@@ -53,14 +55,19 @@ PREFLIGHTD: Final = Kind("preflightd", "PREFLIGHT_", 9001, 0)
 OPSD: Final = Kind("opsd", "OPS_", 9003, 3)
 
 
-@attrs.frozen
+class _PortTakenError(ChildError):
+    """Another process listens on the port."""
+
+
+@attrs.define
 class DaemonProcess:
     """A daemon of our own; made by `open_daemon`, which ends it."""
 
     kind: Kind
-    port: int
     log: Path
     _process: trio.Process
+    port: int = 0
+    """Where it listens, once it does."""
 
     @property
     def url(self) -> str:
@@ -80,7 +87,7 @@ class DaemonProcess:
     async def wait_healthy(self) -> None:
         """Wait until the daemon says that it is healthy. Raises ChildError when it ends instead, or takes too long."""
         with trio.move_on_after(READY_TIMEOUT):
-            while not await self._is_healthy():
+            while not self._listens() or not await self._is_healthy():
                 self._raise_if_ended()
                 await trio.sleep(_POLL)
             return
@@ -101,6 +108,13 @@ class DaemonProcess:
             with trio.move_on_after(KILL_TIMEOUT, shield=True):
                 await self._process.wait()
 
+    def _listens(self) -> bool:
+        """Whether its log says where: what answers on a port that was only guessed may be somebody else's."""
+        if not self.port:
+            for line in self._lines("listening"):
+                self.port = int(line["addresses"][0].rpartition(":")[2])
+        return self.port > 0
+
     async def _is_healthy(self) -> bool:
         answer = b""
         with trio.move_on_after(_PROBE_TIMEOUT):
@@ -114,9 +128,19 @@ class DaemonProcess:
         return answer.startswith(b"HTTP/1.1 200 ")
 
     def _raise_if_ended(self) -> None:
-        if self._process.returncode is not None:
-            status = self._process.returncode
-            raise ChildError(f"{self.kind.name} ended unexpectedly, with status {status}{self._log_tail()}")
+        if self._process.returncode is None:
+            return
+        if any(line["address"].startswith(f"{HOST}:") for line in self._lines("can't listen")):
+            raise _PortTakenError(f"{self.kind.name} can't listen{self._log_tail()}")
+        status = self._process.returncode
+        raise ChildError(f"{self.kind.name} ended unexpectedly, with status {status}{self._log_tail()}")
+
+    def _lines(self, message: str) -> Iterator[dict[str, Any]]:
+        """The whole lines of its log that say so."""
+        for line in self.log.read_bytes().splitlines(keepends=True):
+            # Before its log begins, Python may have said something else.
+            if line.startswith(b"{") and line.endswith(b"\n") and (entry := json.loads(line)).get("msg") == message:
+                yield entry
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-5:]
@@ -132,34 +156,39 @@ async def open_daemon(
     `settings` are more of its variables, without the prefix. It is healthy when the block is entered, and ends with it.
     Raises ChildError when it ends instead, or isn't healthy within READY_TIMEOUT.
     """
-    port, log = _choose_port(kind.usual_port), directory / f"{kind.name}.log"
     # What the shell has set for some other daemon must not reach this one.
     environ = {name: value for name, value in os.environ.items() if not name.startswith((kind.prefix, "REDIS_"))}
     environ |= {
-        f"{kind.prefix}LISTEN_ADDR": f"{HOST}:{port}",
         f"{kind.prefix}REDIS_URL": redis.url(kind.database),
         **{f"{kind.prefix}{name}": value for name, value in settings.items()},
     }
-    command = [sys.executable, "-m", kind.name]
-    with log.open("wb") as out:
-        # A session of its own: Ctrl-C at the terminal reaches only the demo, which then ends its parts in order.
-        process = await trio.lowlevel.open_process(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
-    daemon = DaemonProcess(kind, port, log, process)
+    # A look whether the port is free would say nothing about the moment in which it is bound.
     try:
-        await daemon.wait_healthy()
+        daemon = await _start(kind, kind.usual_port, directory, environ)
+    except _PortTakenError:
+        daemon = await _start(kind, _ANY_PORT, directory, environ)
+    try:
         yield daemon
     finally:
         await daemon.end()
 
 
-def _choose_port(usual: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, usual))
-        except OSError:
-            probe.bind((HOST, 0))
-        address: tuple[str, int] = probe.getsockname()
-        return address[1]
+async def _start(kind: Kind, port: int, directory: Path, environ: Mapping[str, str]) -> DaemonProcess:
+    log = directory / f"{kind.name}.log"
+    with log.open("wb") as out:
+        # A session of its own: Ctrl-C at the terminal reaches only the demo, which then ends its parts in order.
+        process = await trio.lowlevel.open_process(
+            module_command(kind.name),
+            env={**environ, f"{kind.prefix}LISTEN_ADDR": f"{HOST}:{port}"},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    daemon = DaemonProcess(kind, log, process)
+    try:
+        await daemon.wait_healthy()
+    except BaseException:
+        await daemon.end()
+        raise
+    return daemon

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import attrs
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 BURST: Final = 200
 """Lines that a run writes at once, as a model's output file does when it is flushed."""
+
+STEP: Final = 1.05
+"""Seconds that a step takes at least. Its time is written in whole ones, and has to be later than that of the step
+before (SPEC 1): never do two end within one second of the clock."""
 
 
 @attrs.frozen
@@ -30,7 +35,7 @@ class _Step:
 
 
 _STEPS: Final = (
-    _Step("build_channels", "watershed.nodb", "delineating channels from the DEM"),
+    _Step("build_channels", "watershed.nodb", "delineating channels"),
     _Step("set_outlet", "watershed.nodb"),
     _Step("abstract_watershed", "watershed.nodb", "abstracting subcatchments"),
     _Step("build_landuse", "landuse.nodb"),
@@ -50,43 +55,51 @@ class Published:
     """Seconds after the message before."""
     data: str
     fields: Mapping[str, str] = attrs.field(factory=dict)
+    """Those that don't depend on the time."""
+    done: str = ""
+    """The step that has ended, if one has."""
+
+    def written(self, clock: float) -> Mapping[str, str]:
+        """The fields to write at that Unix time: a step is done when its message is sent, as in a real run."""
+        return {**self.fields, **({f"timestamps:{self.done}": str(int(clock))} if self.done else {})}
 
 
-def simulated_runs(rng: random.Random, clock: float) -> Iterator[Published]:
-    """Run after run of one project, without an end: from the second on every step is built again.
+def simulated_run(rng: random.Random, number: int) -> Iterator[Published]:
+    """One whole run, about a dozen seconds of it, told by its jobs as the platform's tell theirs (statusd/jobs.py).
 
-    `clock` is the Unix time at which the first begins; they work fast, but write the times that the real ones would.
+    `number` tells its messages from another run's. Repeated, every step is built again.
     """
-    number = 1
-    while True:
-        clock = yield from simulated_run(rng, number, clock)
-        number += 1
-
-
-def simulated_run(rng: random.Random, number: int, clock: float) -> Generator[Published, None, float]:
-    """One whole run, about eight seconds of it; `number` tells its messages from another run's.
-
-    Returns the Unix time at its end.
-    """
-    job = f"rq:{rng.getrandbits(32):08x}"
-    yield Published(0.3, f"{job} STARTED run {number}", {"attrs:has_sbs": "true"})
+    job = _job(rng)
+    call = f"run_project(demo run {number})"
+    yield Published(0.3, f"{job} STARTED {call}", {"attrs:has_sbs": "true"})
     for position, step in enumerate(_STEPS, start=1):
-        started = f"run {number}: {step.task} started ({position} of {len(_STEPS)})"
-        yield Published(_pause(rng), started, {f"locked:{step.lock}": "true"})
+        started = f"{job} STATUS run {number}: {step.task} started ({position} of {len(_STEPS)})"
+        messages = [Published(_pause(rng), started, {f"locked:{step.lock}": "true"})]
         if step.task == "abstract_watershed":
-            yield from _text_percentages(rng, number, step.task)
+            messages += _text_percentages(rng, job, number, step.task)
         elif step.doing:
-            yield from _json_percentages(rng, number, step.task, step.doing)
+            messages += _json_percentages(rng, number, step.task, step.doing)
         if step.task == "build_soils":
-            yield from _failure(rng, job, number)
+            messages += _failure(rng, job, number)
         if step.task == "build_climate":
-            yield from _burst(rng, number)
-        seconds = rng.uniform(1, 90)
-        clock += seconds
-        written = {f"timestamps:{step.task}": str(int(clock)), f"locked:{step.lock}": "false"}
-        yield Published(_pause(rng), f"run {number}: {step.task} done in {seconds:.1f} s", written)
-    yield Published(_pause(rng), f"{job} TRIGGER wepp WEPP_RUN_TASK_COMPLETED (run {number})")
-    return clock
+            messages += _burst(rng, number)
+        messages.append(Published(_pause(rng), "", {f"locked:{step.lock}": "false"}, step.task))
+        yield from _paced(messages, rng.uniform(STEP, 1.8 * STEP), f"{job} STATUS run {number}: {step.task} done in")
+    yield Published(_pause(rng), f"{job} TRIGGER   wepp WEPP_RUN_TASK_COMPLETED")
+    yield Published(_pause(rng), f"{job} COMPLETED {call}")
+
+
+def _job(rng: random.Random) -> str:
+    return f"rq:{UUID(int=rng.getrandbits(128), version=4)}"
+
+
+def _paced(messages: Sequence[Published], least: float, ending: str) -> Iterator[Published]:
+    """The messages over at least that many seconds; the last one says how many."""
+    hurried = sum(message.delay for message in messages)
+    seconds = max(least, hurried)
+    *others, last = (attrs.evolve(message, delay=message.delay * seconds / hurried) for message in messages)
+    yield from others
+    yield attrs.evolve(last, data=f"{ending} {seconds:.1f} s")
 
 
 def _json_percentages(rng: random.Random, number: int, task: str, doing: str) -> Iterator[Published]:
@@ -97,20 +110,24 @@ def _json_percentages(rng: random.Random, number: int, task: str, doing: str) ->
         yield Published(_pause(rng), json.dumps(fields, separators=(",", ":")))
 
 
-def _text_percentages(rng: random.Random, number: int, task: str) -> Iterator[Published]:
+def _text_percentages(rng: random.Random, job: str, number: int, task: str) -> Iterator[Published]:
     for percent in (20, 55, 100):
-        yield Published(_pause(rng), f"run {number}: {task} {percent}% ({rng.randint(100, 999)} flow paths)")
+        text = f"run {number}: {task} {percent}% ({rng.randint(100, 999)} flow paths)"
+        yield Published(_pause(rng), f"{job} STATUS {text}")
 
 
 def _failure(rng: random.Random, job: str, number: int) -> Iterator[Published]:
+    """A job of its own that the run's job has begun, and that fails."""
+    own, call = _job(rng), f"fetch_soils(demo run {number})"
+    yield Published(_pause(rng), f"{own} STARTED {call}")
     yield Published(
         _pause(rng),
-        f"{job} EXCEPTION build_soils (run {number})\n"
+        f"{own} EXCEPTION {call}\n"
         f"Traceback (most recent call last):\n"
         f'  File "soils.py", line {rng.randint(40, 400)}, in fetch_tile\n'
         f"TimeoutError: the soil service did not answer",
     )
-    yield Published(_pause(rng), f"run {number}: build_soils tries once more")
+    yield Published(_pause(rng), f"{job} STATUS run {number}: build_soils tries once more")
 
 
 def _burst(rng: random.Random, number: int) -> Iterator[Published]:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,9 +28,9 @@ from common.embedded import open_embedded_redis
 from common.watch.client import OutputClosedError, watch
 from common.watch.words import socket_url
 from deploy.demo.daemon_process import OPSD, PREFLIGHTD, STATUSD, ChildError, DaemonProcess, open_daemon
-from deploy.demo.simulated_run import simulated_runs
+from deploy.demo.simulated_run import simulated_run
 from deploy.demo.witness import MARK, checklist_witness, status_witness
-from preflightd.checklist import evaluate
+from preflightd.checklist import packaged
 from statusd.view import open_status_view
 
 if TYPE_CHECKING:
@@ -45,14 +46,33 @@ RUN_ID: Final = "demo-run;;disturbed;;_base"
 TOPIC: Final = f"{RUN_ID}:wepp"
 SEED: Final = 9002
 
-CONNECT_TIMEOUT: Final = 10.0
+# None of these is met unless something is broken, on however slow a machine: a demo that is late has lost nothing.
+
+CONNECT_TIMEOUT: Final = 120.0
 """Seconds until our clients' sockets are open."""
 
-ARRIVAL_TIMEOUT: Final = 3.0
+ARRIVAL_TIMEOUT: Final = 60.0
 """Seconds that the last messages may take to arrive, once nothing is published any more."""
 
-REDIS_TIMEOUT: Final = 2.0
+REDIS_TIMEOUT: Final = 60.0
 """Seconds for one request."""
+
+PATIENCE: Final = {
+    "HANDSHAKE_TIMEOUT": "60s",
+    "PONG_TIMEOUT": "10m",
+    "REDIS_CONNECT_TIMEOUT": "60s",
+    "REDIS_REQUEST_TIMEOUT": "60s",
+    "WRITE_TIMEOUT": "60s",
+}
+"""That of the daemons that carry what is counted: a link that they give up loses messages (SPEC 1)."""
+
+SILENCE: Final = 600.0
+"""Seconds without a frame until a client gives its connection up: also a demo that was suspended goes on."""
+
+LONGEST_PATH: Final = 100
+"""Bytes of a socket's path; the systems' own limits are 103 and 107."""
+
+SHORT_PARENT: Final = "/tmp"  # noqa: S108 - a directory in it is made as safely as in the usual place
 
 
 async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None) -> None:
@@ -61,8 +81,7 @@ async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None
     Raises ChildError or EmbeddedRedisError, with a line for the user, when a part of it fails; OutputClosedError when
     nobody reads what it prints.
     """
-    with tempfile.TemporaryDirectory(prefix="daemons-demo-") as name:
-        directory = Path(name)
+    with _open_directory() as directory:
         async with (
             open_embedded_redis() as server,
             open_daemon(STATUSD, server, directory, _watched(STATUSD, directory)) as statusd,
@@ -76,31 +95,41 @@ async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None
 
 def _watched(kind: Kind, directory: Path) -> Mapping[str, str]:
     """The settings of a daemon that opsd watches: its operator's listener, and an end that nobody waits for long."""
-    return {"ADMIN_LISTEN_ADDR": f"unix:{directory / kind.name}.sock", "DRAIN_TIMEOUT": "2s"}
+    return {**PATIENCE, "ADMIN_LISTEN_ADDR": f"unix:{_socket(kind, directory)}", "DRAIN_TIMEOUT": "2s"}
 
 
 def _watching(statusd: DaemonProcess, preflightd: DaemonProcess, directory: Path) -> Mapping[str, str]:
     """The settings of opsd: whom it watches, and where a browser finds them."""
     return {
-        "TARGETS": ",".join(f"{kind.name}=unix:{directory / kind.name}.sock" for kind in (STATUSD, PREFLIGHTD)),
+        "TARGETS": ",".join(f"{kind.name}=unix:{_socket(kind, directory)}" for kind in (STATUSD, PREFLIGHTD)),
         "STATUS_WS_URL": statusd.url,
         "PREFLIGHT_WS_URL": preflightd.url,
     }
 
 
+def _socket(kind: Kind, directory: Path) -> Path:
+    """Of a daemon's operator's listener."""
+    return directory / f"{kind.name}.sock"
+
+
+def run_page(opsd: DaemonProcess) -> str:
+    """The address of opsd's page that opens on the run."""
+    return f"{opsd.page}#run={TOPIC}"
+
+
 def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonProcess, redis_port: int) -> Iterable[str]:
     """What is said before the play starts."""
-    yield "A demo of statusd, preflightd and opsd: a simulated hydrology run publishes to Redis and writes to its hash"
-    yield "there, the daemons forward it, and two clients print below what arrives on real WebSockets: the run's"
-    yield f"messages and, marked {MARK}, what changes in the checklist. Ctrl-C ends all of it."
+    yield f"Open {run_page(opsd)}"
+    yield "to see a run move, and how the daemons are."
     yield ""
-    yield "Open this page to see the run move, and how the daemons are:"
-    yield f"  {opsd.page}#run={TOPIC}"
+    yield "A simulated hydrology run publishes to Redis and writes to its hash there, the daemons forward it, and two"
+    yield "clients print below what arrives on real WebSockets: the run's messages and, marked"
+    yield f"{MARK}, what changes in the checklist. Ctrl-C ends all of it."
     yield ""
     for daemon, address in (
         (statusd, socket_url(statusd.url, TOPIC)),
         (preflightd, socket_url(preflightd.url, RUN_ID)),
-        (opsd, opsd.page),
+        (opsd, run_page(opsd)),
     ):
         kind = daemon.kind
         if daemon.port != kind.usual_port:
@@ -145,7 +174,7 @@ async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> N
             if patience.cancelled_caught:
                 raise ChildError(f"the clients did not connect within {CONNECT_TIMEOUT:g} s")
             with trio.move_on_after(float("inf") if seconds is None else seconds):
-                await _publish(client, simulated_runs(random.Random(SEED), time.time()), cast)
+                await _run_again_and_again(client, cast)
             with trio.move_on_after(ARRIVAL_TIMEOUT):
                 await lines.wait_until(lambda: not cast.ledger.missing)
                 cast.checklist.due = await _due(client)
@@ -157,22 +186,30 @@ async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> N
 
 
 async def _watch(daemon: DaemonProcess, path: str, witness: Witness) -> None:
-    await watch(daemon.url, path, witness, lossy=daemon.kind is STATUSD)
+    await watch(daemon.url, path, witness, lossy=daemon.kind is STATUSD, silence=SILENCE)
     raise ChildError(f"{daemon.kind.name} refused our client")
+
+
+async def _run_again_and_again(client: redis.Redis, cast: _Cast) -> None:
+    """Run after run of one project. After each its page is named: what was said first has scrolled away by then."""
+    rng = random.Random(SEED)
+    for number in count(1):
+        await _publish(client, simulated_run(rng, number), cast)
+        cast.view.line(f"-- this run on a page: {run_page(cast.opsd)} --", "bold green")
 
 
 async def _publish(client: redis.Redis, messages: Iterable[Published], cast: _Cast) -> None:
     for message in messages:
         await trio.sleep(message.delay)
         cast.ledger.publish(message.data)
-        cast.checklist.writes += bool(message.fields)
+        cast.checklist.writes += bool(message.fields or message.done)
         with _redis_errors():
             await trio.to_thread.run_sync(_send, client, message)
 
 
 def _send(client: redis.Redis, message: Published) -> None:
-    if message.fields:
-        client.hset(RUN_ID, items=[part for field in message.fields.items() for part in field])
+    if written := message.written(time.time()):
+        client.hset(RUN_ID, items=[part for field in written.items() for part in field])
     # Of whichever database: a channel belongs to the whole server.
     client.publish(TOPIC, message.data)
 
@@ -180,13 +217,31 @@ def _send(client: redis.Redis, message: Published) -> None:
 async def _due(client: redis.Redis) -> Mapping[str, object]:
     """The frame that preflightd's client has to have, as the hash is now."""
     with _redis_errors():
-        content = evaluate(await trio.to_thread.run_sync(_read, client)).content()
+        content = packaged().evaluate(await trio.to_thread.run_sync(_read, client)).content()
     return {"type": "preflight"} | {key: value for key, value in content.items() if value is not None}
 
 
 def _read(client: redis.Redis) -> Mapping[bytes, bytes]:
     fields = client.hgetall(RUN_ID).items()
     return {field: value for field, value in fields if isinstance(field, bytes) and isinstance(value, bytes)}
+
+
+@contextmanager
+def _open_directory() -> Iterator[Path]:
+    """For logs and sockets: in the usual place, elsewhere when paths there are too long for sockets.
+
+    Raises ChildError when this machine has no place for it.
+    """
+    for parent in (None, SHORT_PARENT):
+        try:
+            holder = tempfile.TemporaryDirectory(prefix="daemons-demo-", dir=parent)
+        except OSError as error:
+            raise ChildError(f"no temporary directory can be made: {error}") from None
+        with holder as name:
+            directory = Path(name)
+            if all(len(os.fsencode(_socket(kind, directory))) <= LONGEST_PATH for kind in (STATUSD, PREFLIGHTD)):
+                yield directory
+                return
 
 
 @contextmanager

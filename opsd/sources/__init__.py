@@ -3,6 +3,8 @@
 target    what OPS_TARGETS says: names and places (pure)
 workers   the JSON of `/workers/status` -> a validated value (pure)
 events    server-sent events: bytes -> events (pure)
+budget    how many pieces a source may send (pure)
+transport HTTP to a source, in laps that hold up nobody
 fetch     bounded requests: deadlines, sizes, no redirects, no proxies
 source    what every source has: a name, its newest reading, its snapshots
 polled    a source that is asked once a second: the telemetry API of OPS_WORKERS_URL

@@ -14,13 +14,16 @@ import attrs
 import trio
 
 from common.backoff import Backoff
+from opsd.sources.budget import Budget, OverspentError
 from opsd.sources.events import EventParser, EventTooLargeError, ServerEvent
 from opsd.sources.fetch import FETCH_ERRORS, FetchError, encoding_of, headers
-from opsd.sources.polled import POLL_EXPIRY, STATUS_LIMIT, PolledSource
+from opsd.sources.polled import POLL_EXPIRY, PolledSource
+from opsd.sources.transport import REST
 from opsd.sources.workers import GarbageError, parse_status
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterator
 
     import httpx
 
@@ -35,6 +38,9 @@ SHORTEST_GAP: Final = 0.01
 
 STEADY: Final = 1.0
 """Seconds that a stream must live for its end not to count as a failure."""
+
+EVENT_LIMIT: Final = 256 << 10
+"""Bytes of an event: half of what a poll may bring, since there may be many a second."""
 
 _RECONNECT: Final = Backoff(base=0.25, maximum=1.0)
 _OK: Final = 200
@@ -96,25 +102,27 @@ class DaemonSource(PolledSource):
             return
 
     async def _read(self, response: httpx.Response, scope: trio.CancelScope) -> None:
-        parser = EventParser(STATUS_LIMIT)
+        reader = StreamReader(trio.current_time())
         async for chunk in response.aiter_raw():
+            if scope.cancel_called:
+                continue
             try:
-                heard = parser.feed(chunk)
-                statuses = [item.data for item in heard if isinstance(item, ServerEvent) and item.name == "status"]
-                if statuses:
-                    # Of several that have come at once, the last is the state of things.
-                    self._pushed_status(statuses[-1])
-            except (EventTooLargeError, GarbageError):
+                for heard in reader.laps(chunk):
+                    self._take(heard, scope)
+                    if reader.unread or heard.status is not None:
+                        # A cancellation waits for the next read, as below.
+                        with trio.CancelScope(shield=True):
+                            await trio.sleep(SHORTEST_GAP if heard.status is not None else REST)
+            except (EventTooLargeError, OverspentError, GarbageError):
                 # Cancelled, the next read ends the iteration: left alone, its generators would live on.
                 scope.cancel()
-                continue
-            if heard and self._pushes_until > -math.inf:
-                scope.deadline = self._pushes_until = trio.current_time() + SILENCE
-                self.reading = attrs.evolve(self.reading, expires=self._believed_until())
-            if statuses:
-                # A cancellation waits for the next read, as above.
-                with trio.CancelScope(shield=True):
-                    await trio.sleep(SHORTEST_GAP)
+
+    def _take(self, heard: Lap, scope: trio.CancelScope) -> None:
+        if heard.status is not None:
+            self._pushed_status(heard.status)
+        if heard.anything and self._pushes_until > -math.inf:
+            scope.deadline = self._pushes_until = trio.current_time() + SILENCE
+            self.reading = attrs.evolve(self.reading, expires=self._believed_until())
 
     def _pushed_status(self, data: bytes) -> None:
         status = parse_status(data)
@@ -138,3 +146,37 @@ class DaemonSource(PolledSource):
         self.reading = attrs.evolve(self.reading, expires=min(self.reading.expires, self._polled_until))
         self._poll_now.set()
         self._changed()
+
+
+@attrs.frozen
+class Lap:
+    """What one lap through a stream's bytes has found."""
+
+    anything: bool
+    """Whether there was a sign of life: an event or a comment."""
+    status: bytes | None
+    """The data of the last status event: of several that have come at once, it is the state of things."""
+
+
+class StreamReader:
+    """A stream's chunks -> laps of bounded work; lines have a budget, since those that say nothing cost as much."""
+
+    def __init__(self, begun: float) -> None:
+        self._parser = EventParser(EVENT_LIMIT)
+        self._budget = Budget("lines", begun)
+
+    @property
+    def unread(self) -> bool:
+        """Whether a lap remains."""
+        return self._parser.unread
+
+    def laps(self, chunk: bytes) -> Iterator[Lap]:
+        """Take a chunk in. Raises EventTooLargeError, OverspentError; nothing more can be read then."""
+        more = True
+        while more:
+            before = self._parser.lines
+            heard = self._parser.feed(chunk)
+            self._budget.spend(trio.current_time(), len(chunk), self._parser.lines - before)
+            statuses = [item.data for item in heard if isinstance(item, ServerEvent) and item.name == "status"]
+            yield Lap(bool(heard), statuses[-1] if statuses else None)
+            chunk, more = b"", self._parser.unread

@@ -6,7 +6,6 @@ closes while it is idle would look like a failure.
 
 from __future__ import annotations
 
-import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +13,9 @@ import attrs
 import httpx
 import trio
 
+from common.quote import quote
 from common.secret import SecretError
+from opsd.sources.transport import SourceTransport
 
 if TYPE_CHECKING:
     from common.secret import Secret
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 FETCH_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
 """All that httpx raises for what the other side or the network does."""
 
-_CONNECTIONS: Final = 16
+LONGEST_WAIT: Final = 3600
+"""Seconds of a Retry-After that are passed on."""
+
 _OK: Final = 200
 
 
 class FetchError(Exception):
-    """There is no usable answer; the message is for the log. `status` is the answer's, None when there is none."""
+    """There is no usable answer; the message is for the log. `status` is the answer's, None when there is none.
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    `retry_after` are the seconds after which the answer asks to come back, None when it says nothing of the kind.
+    """
+
+    def __init__(self, text: str, status: int | None = None, retry_after: int | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.retry_after = retry_after
 
 
 class FetchTimeoutError(FetchError):
@@ -48,23 +55,12 @@ class Answer:
     body: bytes
 
 
-def make_client(
-    endpoint: Endpoint, seconds: float, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
-    """A client for one source. `seconds` bound each of its waits; `transport` replaces the network."""
-    if transport is None:
-        secure = endpoint.url.startswith("https:")
-        transport = httpx.AsyncHTTPTransport(
-            # Loading the certificates of all authorities takes longer than all that a plain connection needs.
-            verify=ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            trust_env=False,
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
-            uds=endpoint.socket,
-        )
+def make_client(endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """A client for one source, without deadlines: whoever asks bounds the whole. `transport` replaces the network."""
     return httpx.AsyncClient(
-        transport=transport,
+        transport=SourceTransport(endpoint.socket) if transport is None else transport,
         base_url=endpoint.url,
-        timeout=httpx.Timeout(seconds),
+        timeout=None,  # noqa: S113 - see above
         follow_redirects=False,
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -98,7 +94,8 @@ async def fetch(
         try:
             async with client.stream("GET", path, headers=wanted) as response:
                 if response.status_code != _OK:
-                    raise FetchError(f"answered {response.status_code}", response.status_code)
+                    wait = retry_after(response.headers.get("retry-after", ""))
+                    raise FetchError(f"answered {response.status_code}", response.status_code, wait)
                 got = encoding_of(response)
                 if got not in {"identity", encoding}:
                     raise FetchError("answered in an encoding that was not asked for", _OK)
@@ -109,8 +106,6 @@ async def fetch(
                         too_large = True
                         # Cancelled, the next read ends the iteration: left alone, its generators would live on.
                         scope.cancel()
-        except httpx.TimeoutException as error:
-            raise FetchTimeoutError(f"no answer within {seconds:g}s") from error
         except FETCH_ERRORS as error:
             raise FetchError(explain(error)) from error
         except ValueError as error:
@@ -123,6 +118,13 @@ async def fetch(
     return Answer(got, bytes(body))
 
 
+def retry_after(value: str) -> int | None:
+    """The seconds of a Retry-After header; None for a date, nonsense, and what is longer than `LONGEST_WAIT`."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        return None
+    return int(value) if 1 <= int(value) <= LONGEST_WAIT else None
+
+
 def encoding_of(response: httpx.Response) -> str:
     """Content-Encoding in lower case; `identity` when there is none."""
     encoding: str = response.headers.get("content-encoding", "identity")
@@ -132,4 +134,4 @@ def encoding_of(response: httpx.Response) -> str:
 def explain(error: Exception) -> str:
     """One line that says what happened, even where httpx says nothing."""
     text = str(error)
-    return f"{type(error).__name__}: {text[:200]}" if text.isprintable() and text else type(error).__name__
+    return f"{type(error).__name__}: {quote(text)}" if text else type(error).__name__

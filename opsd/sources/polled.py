@@ -9,13 +9,14 @@ from __future__ import annotations
 import gzip
 import math
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import attrs
 import trio
 
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
-from opsd.sources.source import Reading, SnapshotError
-from opsd.sources.workers import GarbageError, parse_status
+from opsd.sources.source import AudienceError, Reading, SnapshotError
+from opsd.sources.workers import GarbageError, parse_audience, parse_status
 
 if TYPE_CHECKING:
     import random
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from common.secret import Secret
+    from opsd.sources.source import Audience
     from opsd.sources.target import Endpoint
     from opsd.sources.workers import WorkersStatus
 
@@ -34,13 +36,17 @@ POLL_EXPIRY: Final = 2.0
 SHORTEST_PAUSE: Final = 0.05
 """Seconds between two polls, however often the source's stream breaks."""
 
-STATUS_LIMIT: Final = 1 << 20
+STATUS_LIMIT: Final = 512 << 10
+"""Bytes of a status: a thousand workers, and no more than can be read in a few hundredths of a second."""
+
 SNAPSHOT_LIMIT: Final = 32 << 20
+AUDIENCE_LIMIT: Final = 16 << 10
 CLOSE_TIMEOUT: Final = 1.0
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _OK: Final = 200
 _NOT_FOUND: Final = 404
+_TOO_MANY: Final = 429
 _GATEWAY_TIMEOUT: Final = 504
 
 
@@ -89,7 +95,7 @@ class PolledSource:
     async def run(self, changed: Callable[[], None]) -> None:
         """Keep `reading` up to date until cancelled, calling `changed` at every change."""
         self._changed = changed
-        self._client = make_client(self._endpoint, self._seconds, self._transport)
+        self._client = make_client(self._endpoint, self._transport)
         try:
             await self._collect(self._client)
         finally:
@@ -98,7 +104,10 @@ class PolledSource:
                 await client.aclose()
 
     async def snapshot(self, worker: str) -> bytes:
-        """The gzipped JSON of one of its workers. Raises SnapshotError: 404 unknown, 504 late, 502 anything else."""
+        """The gzipped JSON of one of its workers.
+
+        Raises SnapshotError: 404 unknown, 429 asked too often, 504 late, 502 anything else.
+        """
         if self._client is None:
             raise SnapshotError(502, f"{self.name} is not being watched")
         try:
@@ -113,6 +122,9 @@ class PolledSource:
         except FetchTimeoutError as error:
             raise SnapshotError(_GATEWAY_TIMEOUT, f"{self.name}: {error}") from error
         except FetchError as error:
+            if error.status == _TOO_MANY:
+                text = f"{self.name}: a snapshot of this worker was taken a moment ago"
+                raise SnapshotError(_TOO_MANY, text, error.retry_after) from error
             passed_on = error.status in {_NOT_FOUND, _GATEWAY_TIMEOUT}
             raise SnapshotError(error.status if passed_on and error.status else 502, f"{self.name}: {error}") from error
         if answer.encoding == "gzip":
@@ -120,6 +132,22 @@ class PolledSource:
                 raise SnapshotError(502, f"{self.name}: what it sent is not gzipped")
             return answer.body
         return await trio.to_thread.run_sync(gzip.compress, answer.body)
+
+    async def audience(self, name: str) -> Audience:
+        """The clients that follow what this daemon calls by that name. Raises AudienceError."""
+        if self._client is None:
+            raise AudienceError(f"{self.name} is not being watched")
+        try:
+            answer = await fetch(
+                self._client,
+                f"/topics?name={quote(name, safe='')}",
+                self._token,
+                seconds=self._seconds,
+                limit=AUDIENCE_LIMIT,
+            )
+            return parse_audience(answer.body)
+        except (FetchError, GarbageError) as error:
+            raise AudienceError(f"{self.name}: {error}") from error
 
     async def _collect(self, client: httpx.AsyncClient) -> None:
         await self._poll(client)

@@ -12,12 +12,11 @@ if TYPE_CHECKING:
     import random
 
     from opsd.settings import OpsSettings
-    from opsd.sources.source import Source
 
 
-def make_sources(settings: OpsSettings, rng: random.Random) -> list[Source]:
+def make_sources(settings: OpsSettings, rng: random.Random) -> list[PolledSource]:
     """All sources that the settings name, not yet running."""
-    sources: list[Source] = [
+    sources: list[PolledSource] = [
         DaemonSource(target, token=settings.targets_token, seconds=settings.workers_timeout, rng=rng)
         for target in settings.targets
     ]

@@ -36,12 +36,29 @@ class Reading:
 
 
 class SnapshotError(Exception):
-    """There is no snapshot to be had: an HTTP status that says why, and a line for a person."""
+    """There is no snapshot to be had: an HTTP status that says why, a line for a person, when to ask again if known.
 
-    def __init__(self, status: int, text: str) -> None:
+    `retry_after` is in seconds.
+    """
+
+    def __init__(self, status: int, text: str, retry_after: int | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.retry_after = retry_after
+
+
+class AudienceError(Exception):
+    """The source can't say how many clients follow something; the message is for a person."""
+
+
+@attrs.frozen
+class Audience:
+    """How many clients follow something in one source."""
+
+    clients: int
+    partial: bool = False
+    """Whether there are workers whose clients are not in the number."""
 
 
 class Source(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from opsd.sources.source import Audience
 from opsd.windows import Counters
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ MOST_WORKERS: Final = 1024
 MOST_ROUTES: Final = 1000
 MOST_REASONS: Final = 100
 LONGEST_TEXT: Final = 256
+MOST_VALUES: Final = 1 << 16
+MOST_NESTED: Final = 1 << 13
+"""Values and, among them, lists and objects: twice those of the most workers. Reading more would take a long time."""
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -126,8 +130,11 @@ class WorkersStatus:
 def parse_status(body: bytes, *, outside: bool = False) -> WorkersStatus:
     """Read an answer. Raises GarbageError.
 
-    One from `outside` need only have `connected`; a daemon's must list its `workers`, and they are what counts.
+    One from `outside` need only have `connected`, and its workers are ready unless they say that they are not; a
+    daemon's must list its `workers`, and they are what counts.
     """
+    if body.count(b",") > MOST_VALUES or body.count(b"[") + body.count(b"{") > MOST_NESTED:
+        raise GarbageError("more values than can be")
     try:
         document: object = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -142,7 +149,7 @@ def parse_status(body: bytes, *, outside: bool = False) -> WorkersStatus:
         raise GarbageError(f"more than {MOST_WORKERS} workers")
     retired = _Fields(top.get("retired", _object, _NOTHING), "retired.")
     daemon = top.get("daemon", _text, "")
-    workers = tuple(_worker(name, value, daemon) for name, value in listed.items())
+    workers = tuple(_worker(name, value, daemon, ready=outside) for name, value in listed.items())
     return WorkersStatus(
         connected=top.get("connected", _count, len(workers)) if outside else len(workers),
         daemon=daemon,
@@ -157,7 +164,22 @@ def parse_status(body: bytes, *, outside: bool = False) -> WorkersStatus:
     )
 
 
-def _worker(name: str, value: object, daemon: str) -> WorkerStatus:
+def parse_audience(body: bytes) -> Audience:
+    """Read a daemon's answer of `/topics?name=`. Raises GarbageError."""
+    try:
+        document: object = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise GarbageError("not JSON") from None
+    fields = _object(document, "the answer")
+    if "clients" not in fields:
+        raise GarbageError("no clients in it")
+    silent = fields.get("silent", [])
+    if not isinstance(silent, list):
+        raise GarbageError("silent is no list")
+    return Audience(_count(fields["clients"], "clients"), partial=bool(silent))
+
+
+def _worker(name: str, value: object, daemon: str, *, ready: bool) -> WorkerStatus:
     where = f"workers.{_text(name, 'a worker')}"
     fields = _Fields(_object(value, where), f"{where}.")
     delivery = _Fields(fields.get("delivery", _object, _NOTHING), f"{where}.delivery.")
@@ -173,7 +195,7 @@ def _worker(name: str, value: object, daemon: str) -> WorkerStatus:
         topics=fields.get("topics", _count, 0),
         backlog=fields.get("backlog", _count, 0),
         redis=fields.get("redis", _text, ""),
-        ready=fields.get("ready", _flag, False),
+        ready=fields.get("ready", _flag, ready),
         messages=fields.get("messages", _count, 0),
         errors=fields.get("errors", _count, 0),
         answers=fields.get("answers", _answers, Answers()),

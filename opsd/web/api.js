@@ -4,11 +4,12 @@ const TIMEOUT = 6000;
 const LONGEST_REASON = 300;
 
 export class ApiError extends Error {
-  /** `status` is 0 when there was no answer. */
-  constructor(status, message) {
+  /** `status` is 0 when there was no answer; `retryAfter` are the seconds that the answer asks to wait, if it does. */
+  constructor(status, message, retryAfter = null) {
     super(message);
     this.name = "ApiError";
     this.status = status;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -21,6 +22,17 @@ export async function getJson(path) {
     return await response.json();
   } catch {
     throw new ApiError(response.status, "the server's answer was cut short");
+  }
+}
+
+/** A file: its content, and the name that the server gives it. `timeout` is in milliseconds. */
+export async function getFile(path, timeout = TIMEOUT) {
+  const response = await ask(path, { timeout });
+  const named = /filename="([^"/\\]+)"/.exec(response.headers.get("Content-Disposition") ?? "");
+  try {
+    return { name: named?.[1] ?? "file", blob: await response.blob() };
+  } catch {
+    throw new ApiError(0, "the server's answer was cut short");
   }
 }
 
@@ -52,7 +64,8 @@ async function ask(path, { timeout = TIMEOUT, ...options }) {
   }
   if (response.ok) return response;
   if (response.status === 401 && path !== "/api/login") unauthorized.dispatchEvent(new Event("unauthorized"));
-  throw new ApiError(response.status, await reason(response));
+  const wait = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
+  throw new ApiError(response.status, await reason(response), Number.isFinite(wait) ? wait : null);
 }
 
 async function reason(response) {

@@ -1,13 +1,13 @@
 // Values as an operator reads them. Pure; what is not a finite number is a dash.
 
-const DASH = "–";
+export const DASH = "—";
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const hundredths = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const SIZES = ["B", "KB", "MB", "GB", "TB", "PB"];
 
-/** A value and its unit, apart, so that the unit can be set smaller. */
-const measure = (value, unit = "") => ({ value, unit });
+/** A value and its unit, apart, so that the unit can be set smaller. What is not known has none. */
+const measure = (value, unit = "") => ({ value, unit: value === DASH ? "" : unit });
 
 export const text = ({ value, unit }) => (unit ? `${value} ${unit}` : value);
 
@@ -59,6 +59,11 @@ export function duration(seconds) {
   if (hours) return `${hours} h ${minutes % 60} min`;
   if (minutes) return `${minutes} min ${s % 60} s`;
   return `${s} s`;
+}
+
+/** Seconds of an absence: below ten with its fractions, so that a short one is not none. */
+export function absence(seconds) {
+  return Number.isFinite(seconds) && seconds < 10 ? `${decimal(Math.max(0, seconds))} s` : duration(seconds);
 }
 
 /** Milliseconds of CPU: below a minute with tenths. */

@@ -4,13 +4,11 @@
 
 import { h, reconcile, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
+import { RunLog } from "./run_log.js";
 import { RunSocket } from "./run_socket.js";
 import { isChannel, isRun, itemTitle, makeHash, parseHash, readLine } from "./run_text.js";
 import { session } from "./session.js";
-
-const KEPT = 500;
-// So close to its end (in pixels) the log follows what comes.
-const NEAR_END = 40;
+import { ViewerCount } from "./viewers.js";
 
 const USUAL_PORTS = { statusWsUrl: 9002, preflightWsUrl: 9001 };
 
@@ -18,9 +16,8 @@ class RunViewer extends HTMLElement {
   #parts = null;
   #end = null;
   #sockets = [];
-  #waiting = [];
-  #drawing = 0;
-  #seen = 0;
+  #log = new RunLog((line) => this.#progress(line));
+  #viewers = null;
 
   connectedCallback() {
     this.#parts ??= this.#build();
@@ -36,8 +33,7 @@ class RunViewer extends HTMLElement {
 
   disconnectedCallback() {
     this.#end?.abort();
-    cancelAnimationFrame(this.#drawing);
-    this.#drawing = 0;
+    this.#log.rest();
   }
 
   #build() {
@@ -74,15 +70,16 @@ class RunViewer extends HTMLElement {
     const bar = h("progress", { max: 100, value: 0, "aria-labelledby": "run-progress-text" });
     const barText = h("p", { id: "run-progress-text" });
     const progress = h("div", { class: "run-progress", hidden: true }, barText, bar);
-    const log = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Status lines", tabIndex: 0 });
-    const counted = h("p", { class: "muted" });
+    const { tools, list, foot } = this.#log;
+    const viewers = h("p", { class: "muted", "data-part": "viewers" });
+    this.#viewers = new ViewerCount(viewers);
     const items = h("tbody");
     const locks = h("p", { class: "locks" });
     const modified = h("p", { class: "muted" });
     const view = h(
       "div",
       { class: "run-view", hidden: true },
-      h("section", { class: "run-lines", "aria-label": "Status" }, statusState, progress, log, counted),
+      h("section", { class: "run-lines", "aria-label": "Status" }, statusState, progress, tools, list, foot, viewers),
       h(
         "section",
         { class: "run-checklist", "aria-label": "Checklist" },
@@ -118,8 +115,6 @@ class RunViewer extends HTMLElement {
       bar,
       barText,
       progress,
-      log,
-      counted,
       items,
       locks,
       modified,
@@ -164,14 +159,15 @@ class RunViewer extends HTMLElement {
     }
     setText(parts.error, "");
     this.#close();
-    this.#clear();
+    this.#clear(`${run}-${channel}`);
     parts.close.disabled = false;
     parts.empty.hidden = true;
     parts.view.hidden = false;
     const [runPart, channelPart] = [encodeURIComponent(run), encodeURIComponent(channel)];
-    this.#listen(`${daemonUrl("statusWsUrl")}/${runPart}:${channelPart}?gap=1`, "statusd", parts.statusState, (frame) =>
-      this.#status(frame),
-    );
+    const status = `${daemonUrl("statusWsUrl")}/${runPart}:${channelPart}?gap=1`;
+    const socket = this.#listen(status, "statusd", parts.statusState, (frame) => this.#status(frame));
+    socket.addEventListener("back", ({ detail }) => this.#wasAway(detail));
+    this.#viewers.start(run, channel);
     this.#listen(`${daemonUrl("preflightWsUrl")}/${runPart}`, "preflightd", parts.checkState, (frame) =>
       this.#checklist(frame),
     );
@@ -195,55 +191,37 @@ class RunViewer extends HTMLElement {
     this.#sockets.push(socket);
     show();
     socket.start();
+    return socket;
   }
 
   #close() {
     for (const socket of this.#sockets) socket.stop();
     this.#sockets = [];
+    this.#viewers.stop();
     this.#parts.close.disabled = true;
   }
 
-  #clear() {
-    const { log, items, locks, modified, progress, counted } = this.#parts;
-    this.#waiting = [];
-    this.#seen = 0;
-    log.replaceChildren();
+  #clear(name) {
+    const { items, locks, modified, progress } = this.#parts;
+    this.#log.clear(name);
     items.replaceChildren();
     progress.hidden = true;
-    for (const element of [locks, modified, counted]) setText(element, "");
+    for (const element of [locks, modified]) setText(element, "");
   }
 
   // -- lines ----------------------------------------------------------------------------------------------------------
 
   #status(frame) {
     if (frame?.type === "gap") {
-      const text = `Redis could not be heard for ${format.duration(Number(frame.seconds))}: lines may be missing here.`;
-      this.#add({ text, percent: null, task: "", level: "warn" });
+      this.#log.mark(`Redis could not be heard for ${format.absence(Number(frame.seconds))}: lines may be missing here.`);
     } else if (frame?.type === "status" && typeof frame.data === "string") {
-      this.#seen += 1;
-      this.#add(readLine(frame.data));
+      this.#log.add(readLine(frame.data));
     }
   }
 
-  #add(line) {
-    this.#waiting.push({ ...line, at: new Date() });
-    // Nothing is drawn while the page is hidden: only what would still be shown is kept.
-    if (this.#waiting.length > KEPT) this.#waiting.shift();
-    this.#drawing ||= requestAnimationFrame(() => this.#draw());
-  }
-
-  #draw() {
-    this.#drawing = 0;
-    const { log, counted } = this.#parts;
-    const follow = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
-    const lines = this.#waiting.splice(0);
-    const last = lines.findLast(({ percent }) => percent !== null);
-    // The bar takes its height from the log: first.
-    if (last !== undefined) this.#progress(last);
-    log.append(...lines.map(lineRow));
-    while (log.childElementCount > KEPT) log.firstElementChild.remove();
-    if (follow) log.scrollTop = log.scrollHeight;
-    setText(counted, `${format.plural(this.#seen, "line")}${this.#seen > KEPT ? `, the last ${KEPT} are shown` : ""}`);
+  /** A restart, or a page that was too slow: Pub/Sub has no memory of what came meanwhile. */
+  #wasAway({ seconds, reason }) {
+    this.#log.mark(`Not connected for ${format.absence(seconds)} (${reason}): lines may be missing here.`);
   }
 
   #progress({ percent, task, text }) {
@@ -273,27 +251,6 @@ function daemonUrl(name) {
   const given = session.config[name];
   if (given) return given.replace(/\/+$/, "");
   return `${location.protocol.replace("http", "ws")}//${location.hostname}:${USUAL_PORTS[name]}`;
-}
-
-function lineRow({ text, percent, task, level, at }) {
-  const row = h(
-    "div",
-    { class: "log-line" },
-    h("time", {}, format.time(at)),
-    h("span", { class: "line" }, task ? `${task}: ${text}` : text),
-  );
-  if (level) row.dataset.level = level;
-  if (percent !== null) {
-    row.append(
-      h(
-        "span",
-        { class: "line-progress" },
-        h("progress", { max: 100, value: percent, "aria-label": task || "Progress" }),
-        h("span", {}, `${Math.round(percent)} %`),
-      ),
-    );
-  }
-  return row;
 }
 
 function itemRow() {

@@ -1,7 +1,8 @@
 // One conversation with statusd or preflightd, as a browser on the platform has it, kept up until `stop`.
 //
 // Pings are answered, and hang-ups taken note of: unlike a page of the platform, an operator's comes back after one.
-// Events: `frame` (detail: the payload's object) and `state`. `state` is one of
+// Events: `frame` (detail: the payload's object), `back` (detail: the `seconds` for which it was away and the `reason`),
+// and `state`. `state` is one of
 //   "connecting"  the first attempt is under way
 //   "open"        the daemon takes part
 //   "waiting"     it ended or could not be reached (`reason`); tried again soon
@@ -10,8 +11,11 @@
 import { Backoff } from "./retry.js";
 import { closeReason } from "./run_text.js";
 
-// The daemons ping every few seconds. Silence for this long means that the other side is gone.
-const SILENCE = 65_000;
+// Silence for so many of the longest interval between pings means that the other side is gone; the bounds are for one
+// that pings often, and for one whose interval is not known yet.
+const PINGS = 3;
+const LEAST_SILENCE = 15_000;
+const MOST_SILENCE = 65_000;
 
 // A conversation that lasted this long was a good one: the next attempt after it comes soon.
 const GOOD = 10_000;
@@ -25,6 +29,12 @@ export class RunSocket extends EventTarget {
   #timer = 0;
   #watchdog = 0;
   #opened = 0;
+  /** The longest time between two pings, and when the last one came, by `performance.now()`; 0 before them. */
+  #interval = 0;
+  #pinged = 0;
+  /** When the daemon was last heard, and why it is not heard any more; null before its first word, and while it is. */
+  #heard = 0;
+  #away = null;
   #backoff = new Backoff(1000, 30_000);
 
   constructor(url) {
@@ -51,16 +61,17 @@ export class RunSocket extends EventTarget {
       return;
     }
     this.#socket = socket;
-    this.#opened = 0;
+    this.#opened = this.#pinged = 0;
     socket.onopen = () => {
       this.#opened = performance.now();
       socket.send('{"type":"init"}');
       this.#watch();
       this.#become("open");
+      this.#back();
     };
     socket.onmessage = ({ data }) => {
-      this.#watch();
       this.#take(socket, data);
+      this.#watch();
     };
     socket.onclose = ({ code }) => this.#lost(socket, this.#opened ? closeReason(code) : "the daemon can't be reached");
   }
@@ -83,20 +94,43 @@ export class RunSocket extends EventTarget {
     } catch {
       return;
     }
-    if (frame?.type === "ping") socket.send('{"type":"pong"}');
+    if (frame?.type === "ping") this.#pong(socket);
     // The close frame that follows a hang-up says why.
     else if (frame?.type !== "hangup") this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
   }
 
-  #watch() {
-    clearTimeout(this.#watchdog);
-    const socket = this.#socket;
-    this.#watchdog = setTimeout(() => this.#lost(socket, "the daemon has gone silent"), SILENCE);
+  #pong(socket) {
+    const now = performance.now();
+    if (this.#pinged) this.#interval = Math.max(this.#interval, now - this.#pinged);
+    this.#pinged = now;
+    socket.send('{"type":"pong"}');
   }
 
-  #lost(socket, reason) {
+  #back() {
+    if (this.#away === null) return;
+    const { since, reason } = this.#away;
+    this.#away = null;
+    // By the clock of the wall: a computer that sleeps is away as well.
+    this.dispatchEvent(new CustomEvent("back", { detail: { seconds: (Date.now() - since) / 1000, reason } }));
+  }
+
+  #watch() {
+    this.#heard = Date.now();
+    clearTimeout(this.#watchdog);
+    const socket = this.#socket;
+    if (socket === null) return;
+    const patience = this.#interval ? Math.max(LEAST_SILENCE, PINGS * this.#interval) : MOST_SILENCE;
+    this.#watchdog = setTimeout(
+      () => this.#lost(socket, "the daemon has gone silent", this.#heard),
+      Math.min(patience, MOST_SILENCE),
+    );
+  }
+
+  /** `since` is when nothing was heard any more. */
+  #lost(socket, reason, since = Date.now()) {
     if (this.#socket !== socket) return;
     this.#socket = null;
+    if (this.#opened) this.#away ??= { since, reason };
     socket?.close();
     clearTimeout(this.#watchdog);
     if (this.#opened && performance.now() - this.#opened > GOOD) this.#backoff.reset();

@@ -7,6 +7,11 @@ const PERCENT = /(?<![\d.])(\d{1,3}(?:\.\d+)?)\s?%/;
 const BAD = /\bEXCEPTION\b|\bTraceback\b|\bERROR\b|\bFAILED\b/;
 const GOOD = /\bTRIGGER\b|\bCOMPLETED\b/;
 
+const JOB = /^rq:(\S{1,200})\s+(STARTED|COMPLETED|EXCEPTION|STATUS|TRIGGER)(?![\p{L}\p{N}_])[ \t]*(.*)$/su;
+// As many as of a commit's.
+const SHORT_ID = 8;
+const LEVELS = { STARTED: "start", COMPLETED: "ok", EXCEPTION: "bad", TRIGGER: "signal" };
+
 export const isRun = (id) => RUN.test(id) && !DOTS.has(id);
 export const isChannel = (name) => CHANNEL.test(name) && !DOTS.has(name);
 
@@ -25,18 +30,36 @@ export function parseHash(hash) {
 
 export const makeHash = ({ run, channel }) => `#run=${encodeURIComponent(run)}:${encodeURIComponent(channel)}`;
 
-/** A line: its text, its percentage if it carries one, what that is about, and how bad it is. */
+/**
+ * A line: as it was published (`raw`), its text, its percentage if it carries one, what that is about, how bad it is, and
+ * the `job` that says it, null if none does: `{id, short, event}`.
+ */
 export function readLine(data) {
+  const line = { raw: data, text: data, percent: null, task: "", level: "", job: null };
   const fields = readObject(data);
-  if (fields === null) return { text: data, percent: percentIn(data), task: "", level: levelOf(data) };
+  if (fields === null) return { ...line, ...(readJob(data) ?? { percent: percentIn(data), level: levelOf(data) }) };
   const text = [fields.message, fields.msg, fields.text].find((part) => typeof part === "string") ?? data;
   const number = [fields.percent, fields.percentage].find((part) => typeof part === "number");
   return {
+    ...line,
     text,
     percent: number === undefined ? percentIn(text) : bounded(number),
     task: typeof fields.task === "string" ? fields.task : "",
     level: levelOf(text),
   };
+}
+
+/** What a job of the platform says: the same rules as the terminal's (statusd/jobs.py). */
+function readJob(data) {
+  const found = JOB.exec(data);
+  if (found === null) return null;
+  const [, id, event, rest] = found;
+  const letters = [...id];
+  const short = letters.length <= SHORT_ID ? id : `${letters.slice(0, SHORT_ID).join("")}…`;
+  // A trigger's columns are padded.
+  const text = event === "TRIGGER" ? rest.trim().split(/\s+/).join(" ") : rest;
+  const level = event === "STATUS" ? levelOf(text) : LEVELS[event];
+  return { text, percent: percentIn(rest), level, job: { id, short: `rq:${short}`, event } };
 }
 
 function readObject(data) {
@@ -74,10 +97,16 @@ const ITEMS = new Map([
   ["wepp", "WEPP"],
   ["observed", "Observed data"],
   ["debris", "Debris flow"],
+  ["ag_fields", "Agricultural fields"],
   ["watar", "WATAR"],
   ["omni_scenarios", "Omni scenarios"],
+  ["omni_contrasts", "Omni contrasts"],
   ["run_path_ce", "PATH cost-effectiveness"],
+  ["roads", "Roads"],
   ["rhem", "RHEM"],
+  ["rusle", "RUSLE"],
+  ["geneva", "Geneva"],
+  ["postfire_debris_flow", "Post-fire debris flow"],
   ["dss_export", "DSS export"],
 ]);
 
@@ -85,6 +114,8 @@ const ITEMS = new Map([
 export const itemTitle = (key) => ITEMS.get(key) ?? key;
 
 const REASONS = new Map([
+  // No close frame came: a daemon that gives a slow page up sends none, since another frame may be half written.
+  [1006, "the connection broke off: network, killed daemon, or a page that was too slow"],
   [1001, "the daemon is being stopped"],
   [1008, "the daemon heard nothing from this page"],
   [1009, "a message was too big"],

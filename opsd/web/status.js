@@ -4,85 +4,75 @@
 // stale; a screen reader hears only changes of the traffic mode and of the telemetry.
 
 import { getJson } from "./api.js";
+import * as clock from "./clock.js";
 import { h, reconcile, setAttribute, setText } from "./dom.js";
+import * as events from "./events.js";
+import * as figures from "./figures.js";
 import * as format from "./format.js";
+import { lamps, MODES, traffic, troubles, UNKNOWN } from "./lamps.js";
 import { StatusFeed } from "./live.js";
+import { Poller } from "./retry.js";
 import { session } from "./session.js";
 import { report } from "./verdict.js";
 
 const DEFAULT_INTERVAL = 5000;
 const LEAST_INTERVAL = 250;
 const STALE = 3000;
-const CHANGES = 20;
+const CHANGES = 100;
+// What has happened, when nothing in the figures says that something has.
+const REFRESH_EVENTS = 10_000;
+// How often the sources are asked for; and at once when the status says that something has changed.
+const REFRESH_SOURCES = 2000;
 
 // Above the first the traffic is degraded, above the second isolated.
 const DEGRADED = 0.1;
 const ISOLATED = 0.5;
-
-const MODES = {
-  normal: { level: "ok", word: "Normal", detail: "Fewer than 1 in 10 answers fail." },
-  degraded: { level: "warn", word: "Degraded", detail: "Between 1 in 10 and half of all answers fail." },
-  isolated: { level: "bad", word: "Isolated", detail: "More than half of all answers fail." },
-};
-const TELEMETRY = {
-  healthy: { level: "ok", word: "Healthy", detail: "Workers report." },
-  degraded: { level: "warn", word: "Degraded", detail: "The telemetry answers, but no worker reports." },
-  offline: { level: "bad", word: "Offline", detail: "No telemetry answers." },
-};
-const UNKNOWN = { level: "none", word: "Unknown", detail: "Nothing has come yet." };
 
 // What each tile shows: key, title, value and unit, the small line below, and how bad it is.
 const GROUPS = [
   {
     title: "Sessions",
     tiles: [
-      [
-        "connections",
-        "WebSocket connections",
-        ({ sessions: s }) => format.count(s.websocketConnections),
-        "over all daemons",
-      ],
-      ["workers", "Active workers", ({ sessions: s }) => format.count(s.activeWorkers), "serving processes"],
-      ["api", "API requests", ({ sessions: s }) => format.count(s.apiSessions), "in flight"],
-      ["tmux", "tmux sessions", ({ sessions: s }) => format.count(s.tmux), "on this machine"],
+      ["connections", "WebSocket connections", (status) => format.count(figures.connections(status)), "over all daemons"],
+      ["workers", "Active workers", (status) => format.count(figures.workers(status)), "serving processes"],
+      ["api", "API requests", ({ vector }) => format.count(vector.sessions.apiSessions), "in flight"],
+      ["tmux", "tmux sessions", ({ vector }) => format.count(vector.sessions.tmux), "on this machine"],
     ],
   },
   {
     title: "Directions",
     tiles: [
-      ["rps", "Requests", ({ directions: d }) => format.rate(d.requestFlow.requestsPerSecond), "last minute"],
       [
-        "latency",
-        "Average latency",
-        ({ directions: d }) => format.milliseconds(d.requestFlow.avgLatency),
+        "rps",
+        "Requests",
+        ({ vector }) => format.rate(vector.directions.requestFlow.requestsPerSecond),
         "last minute",
       ],
-      ["routes", "Active routes", ({ directions: d }) => routes(d.requestFlow), "of daemons that answer"],
-      ["region", "Region", ({ directions: d }) => ({ value: d.primaryRegion, unit: "" }), "primary"],
+      ["latency", "Average latency", (status) => format.milliseconds(figures.latency(status)), "last minute"],
+      ["routes", "Active routes", ({ vector }) => routes(vector.directions.requestFlow), "of daemons that answer"],
+      ["region", "Region", ({ vector }) => plain(vector.directions.primaryRegion), "primary"],
     ],
   },
   {
     title: "Operations",
     tiles: [
-      ["errors", "Error rate", ({ others: o }) => format.percent(o.errorRate), "last 5 minutes", errorLevel],
-      ["memory", "Memory", ({ others: o }) => format.bytes(o.memory), "resident, all daemons"],
-      ["cpu", "CPU time", ({ others: o }) => ({ value: format.cpu(o.cpu), unit: "" }), "used, all daemons"],
-      [
-        "uptime",
-        "Uptime",
-        ({ others: o }) => ({ value: format.duration(o.uptime), unit: "" }),
-        "of the longest-running",
-      ],
+      ["errors", "Error rate", (status) => format.percent(figures.errorRate(status)), "last 5 minutes", errorLevel],
+      ["memory", "Memory", (status) => format.bytes(figures.memory(status)), "resident, all daemons"],
+      ["cpu", "CPU time", (status) => plain(format.cpu(figures.cpu(status))), "used, all daemons"],
+      ["uptime", "Uptime", (status) => plain(format.duration(figures.uptime(status))), "of the longest-running"],
     ],
   },
 ];
+
+const plain = (value) => ({ value, unit: "" });
 
 const routes = ({ activeRoutes, totalRoutes }) => ({
   value: format.count(activeRoutes).value,
   unit: `of ${format.count(totalRoutes).value}`,
 });
 
-function errorLevel({ others: { errorRate } }) {
+function errorLevel(status) {
+  const errorRate = figures.errorRate(status);
   if (errorRate > ISOLATED) return "bad";
   return errorRate >= DEGRADED ? "warn" : "";
 }
@@ -93,6 +83,10 @@ class SystemStatus extends HTMLElement {
   #end = null;
   #clock = 0;
   #parts = null;
+  #events = new Poller(() => this.#loadEvents(), REFRESH_EVENTS);
+  /** How each source is, as it was told last; null before that. */
+  #sources = null;
+  #asking = new Poller(() => this.#askSources(), REFRESH_SOURCES);
 
   connectedCallback() {
     this.#parts ??= this.#build();
@@ -115,21 +109,25 @@ class SystemStatus extends HTMLElement {
 
   #start() {
     this.#feed.start();
+    this.#asking.start();
     this.#clock = setInterval(() => this.#age(), 500);
-    this.#loadChanges();
+    this.#events.start();
   }
 
   #stop() {
     this.#feed.stop();
+    this.#events.stop();
+    this.#asking.stop();
     clearInterval(this.#clock);
     report("status", null);
   }
 
   #build() {
     const mode = lamp("Traffic", "mode");
-    const telemetry = lamp("Telemetry", "telemetry");
     const feed = lamp("Updates", "feed");
-    const sources = h("p", { class: "sources", "data-part": "sources", hidden: true });
+    const lampList = h("div", { class: "lamps" });
+    const off = h("p", { class: "sources", "data-part": "clock", hidden: true });
+    const charts = h("hour-charts");
     const announced = h("p", { class: "hidden", role: "status", "aria-live": "polite" });
     const changes = h("ol", { class: "changes" });
     const changesNote = h("p", { class: "muted" }, "None yet.");
@@ -153,84 +151,95 @@ class SystemStatus extends HTMLElement {
     const history = h(
       "details",
       { class: "history" },
-      h("summary", {}, "Changes of mode and telemetry"),
+      h("summary", {}, "Events"),
       changesNote,
       changes,
     );
     this.replaceChildren(
-      h("div", { class: "hero" }, mode.root, telemetry.root, feed.root),
-      sources,
+      h("div", { class: "hero" }, mode.root, lampList, feed.root),
+      off,
       announced,
       h("div", { class: "groups" }, ...groups),
-      h("section", { class: "hour", "aria-label": "Last hour" }, h("h3", {}, "Last hour"), h("hour-charts")),
+      h("section", { class: "hour", "aria-label": "Last hour" }, h("h3", {}, "Last hour"), charts),
       history,
     );
     setAttribute(this, "data-freshness", "none");
-    return { mode, telemetry, feed, sources, announced, changes, changesNote, tiles };
+    return { mode, lampList, feed, off, charts, announced, changes, changesNote, tiles };
   }
 
   #show(status) {
-    const { vector, meta } = status;
     const before = this.#newest;
     this.#newest = status;
-    const mode = MODES[vector.directions.trafficMode] ?? UNKNOWN;
-    const unavailable = meta.unavailable ?? [];
-    const telemetry = telemetryState(meta.telemetryStatus, unavailable.length);
-    this.#parts.mode.show(mode);
-    this.#parts.telemetry.show(telemetry);
-    for (const tile of this.#parts.tiles.values()) tile.show(vector);
-    this.#parts.sources.hidden = unavailable.length === 0;
-    setText(
-      this.#parts.sources,
-      unavailable.length ? `No answer from ${unavailable.join(", ")}: counted as 0 in every figure.` : "",
-    );
-    if (before !== null) this.#announce(before, status, mode, telemetry);
+    clock.hear(status.timestamp);
+    for (const tile of this.#parts.tiles.values()) tile.show(status);
+    this.#parts.charts.show(status);
+    this.#parts.off.hidden = clock.offset() === 0;
+    setText(this.#parts.off, clockWords(clock.offset()));
+    this.#showLamps();
+    if (before !== null) this.#announce(before, status);
+    if (before === null || gist(before) !== gist(status)) this.#asking.now();
+    if (before !== null && conditions(before) !== conditions(status)) this.#events.now();
     this.#age();
   }
 
-  #announce(before, status, mode, telemetry) {
-    const news = [];
-    if (before.vector.directions.trafficMode !== status.vector.directions.trafficMode) {
-      news.push(`Traffic is ${mode.word.toLowerCase()}.`);
+  #showLamps() {
+    if (this.#newest === null) return;
+    this.#parts.mode.show(traffic(this.#newest, this.#sources));
+    reconcile(
+      this.#parts.lampList,
+      lamps(this.#newest, this.#sources),
+      ({ key }) => key,
+      ({ key, label }) => Object.assign(lamp(label, `lamp-${key}`).root, { className: "lamp small" }),
+      showLamp,
+    );
+  }
+
+  async #askSources() {
+    try {
+      this.#sources = (await getJson("/api/dev/workers")).sources;
+    } catch {
+      // What was told last is shown on; that nothing comes is said by the feed.
+      return;
     }
+    this.#showLamps();
+    this.#age();
+  }
+
+  #announce(before, status) {
+    const news = [];
+    const { trafficMode } = status.vector.directions;
+    if (before.vector.directions.trafficMode !== trafficMode) {
+      news.push(`Traffic is ${(MODES[trafficMode] ?? UNKNOWN).word.toLowerCase()}.`);
+    }
+    const [old, away] = [before, status].map(({ meta }) => meta.unavailable ?? []);
+    news.push(...away.filter((name) => !old.includes(name)).map((name) => `${name} is down.`));
+    news.push(...old.filter((name) => !away.includes(name)).map((name) => `${name} is back.`));
     if (before.meta.telemetryStatus !== status.meta.telemetryStatus) {
-      news.push(`Telemetry is ${telemetry.word.toLowerCase()}.`);
+      news.push(`Telemetry is ${status.meta.telemetryStatus}.`);
     }
     if (!news.length) return;
     setText(this.#parts.announced, news.join(" "));
-    this.#loadChanges();
   }
 
   #changed() {
     if (this.#feed.state === "offline") setText(this.#parts.announced, "No connection to the server.");
     // What happened while nothing came.
-    else if (this.#newest !== null) this.#loadChanges();
+    else if (this.#newest !== null) this.#events.now();
     this.#age();
   }
 
   /** What is wrong, for the page's one line. */
   #verdict(stale) {
     const { state, error } = this.#feed;
-    const troubles = [];
+    const found = [];
     if (this.#newest !== null) {
-      const { vector, meta } = this.#newest;
-      const { trafficMode } = vector.directions;
-      const unavailable = meta.unavailable ?? [];
-      if (trafficMode !== "normal") {
-        troubles.push({ level: MODES[trafficMode]?.level ?? "warn", text: `Traffic ${trafficMode}` });
-      }
-      if (meta.telemetryStatus !== "healthy") {
-        troubles.push({
-          level: TELEMETRY[meta.telemetryStatus]?.level ?? "warn",
-          text: `Telemetry ${meta.telemetryStatus}`,
-        });
-      }
-      if (unavailable.length) troubles.push({ level: "warn", text: `No answer from ${unavailable.join(", ")}` });
+      const mode = traffic(this.#newest, this.#sources);
+      found.push(...troubles([{ label: "Traffic", ...mode }, ...lamps(this.#newest, this.#sources)]));
     }
     // First of all, since nothing else can be relied on then.
-    if (error) troubles.unshift({ level: "bad", text: "No connection" });
-    else if (stale) troubles.unshift({ level: "bad", text: "Figures are stale" });
-    report("status", this.#newest === null && state === "connecting" ? null : troubles);
+    if (error) found.unshift({ level: "bad", text: "No connection" });
+    else if (stale) found.unshift({ level: "bad", text: "Figures are stale" });
+    report("status", this.#newest === null && state === "connecting" ? null : found);
   }
 
   /** Say in words how the figures come and how old they are. */
@@ -257,32 +266,40 @@ class SystemStatus extends HTMLElement {
     setAttribute(this, "data-freshness", stale ? "stale" : receivedAt ? "fresh" : "none");
   }
 
-  async #loadChanges() {
+  async #loadEvents() {
+    const { changes, changesNote, charts } = this.#parts;
     try {
-      const { events } = await getJson(`/api/dev/events?limit=${CHANGES}`);
-      this.#parts.changesNote.hidden = events.length > 0;
-      reconcile(
-        this.#parts.changes,
-        events,
-        ({ time, kind }) => `${time} ${kind}`,
-        change,
-        () => {},
-      );
+      const found = (await getJson(`/api/dev/events?limit=${CHANGES}`)).events;
+      changesNote.hidden = found.length > 0;
+      setText(changesNote, "None yet.");
+      reconcile(changes, found, events.keyOf, eventRow, () => {});
+      charts.mark(found);
     } catch (error) {
-      this.#parts.changesNote.hidden = false;
-      setText(this.#parts.changesNote, `They can't be shown: ${error.message}.`);
+      changesNote.hidden = false;
+      setText(changesNote, `They can't be shown: ${error.message}.`);
     }
   }
 }
 
-/** Healthy is calm only while every source answers. */
-function telemetryState(status, unavailable) {
-  const state = TELEMETRY[status] ?? UNKNOWN;
-  if (state.level !== "ok" || !unavailable) return state;
-  return { ...state, level: "warn", detail: `${format.plural(unavailable, "source does", "sources do")} not answer.` };
+/** What of a status says that the sources are to be asked again. */
+const gist = ({ vector, meta }) => JSON.stringify([meta.telemetryStatus, meta.unavailable, vector.sessions.activeWorkers]);
+
+/** What events tell of, as far as a status has it. */
+const conditions = (status) => `${status.vector.directions.trafficMode} ${gist(status)}`;
+
+function clockWords(ahead) {
+  const side = ahead > 0 ? "behind" : "ahead of";
+  const far = format.duration(Math.round(Math.abs(ahead) / 1000));
+  return `This browser's clock is ${far} ${side} the server's. The times on this page are the server's.`;
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+function showLamp(root, { level, word, detail }) {
+  setAttribute(root, "data-level", level);
+  setText(root.querySelector(".lamp-word"), word);
+  setText(root.querySelector(".lamp-detail"), detail);
+}
 
 /** A state in colour, shape and words. */
 function lamp(label, part) {
@@ -295,19 +312,12 @@ function lamp(label, part) {
     shape,
     h("p", {}, h("span", { class: "lamp-label" }, label), " ", word, " ", detail),
   );
-  return {
-    root,
-    show(state) {
-      setAttribute(root, "data-level", state.level);
-      setText(word, state.word);
-      setText(detail, state.detail);
-    },
-  };
+  return { root, show: (state) => showLamp(root, state) };
 }
 
 class Tile {
   #read;
-  #value = h("span", { class: "value" }, "–");
+  #value = h("span", { class: "value" }, format.DASH);
   #unit = h("span", { class: "unit" });
 
   constructor(key, label, hint, read) {
@@ -320,23 +330,23 @@ class Tile {
     );
   }
 
-  show(vector) {
-    const { value, unit } = this.#read.value(vector);
+  show(status) {
+    const { value, unit } = this.#read.value(status);
     setText(this.#value, value);
     setText(this.#unit, unit ? ` ${unit}` : "");
-    setAttribute(this.root, "data-level", this.#read.level?.(vector) || null);
+    setAttribute(this.root, "data-level", this.#read.level?.(status) || null);
   }
 }
 
-function change({ time, kind, from, to, errorRate }) {
-  const rate = Number.isFinite(errorRate) ? `, error rate ${format.text(format.percent(errorRate))}` : "";
-  const level = (kind === "mode" ? MODES : TELEMETRY)[to]?.level ?? "none";
+function eventRow(event) {
+  const { time, to } = event;
   return h(
     "li",
     {},
     h("time", { dateTime: time }, format.dateTime(new Date(time))),
-    h("span", { class: "tag", "data-level": level }, String(to)),
-    h("span", {}, `${kind === "mode" ? "Traffic" : "Telemetry"} was ${from}${kind === "mode" ? rate : ""}`),
+    h("strong", {}, events.subjectOf(event)),
+    h("span", { class: "tag", "data-level": events.levelOf(event) }, String(to)),
+    h("span", { class: "muted" }, events.detailOf(event)),
   );
 }
 

@@ -6,9 +6,17 @@ import { h, reconcile, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Poller } from "./retry.js";
 import { session } from "./session.js";
+import { report } from "./verdict.js";
 
 const REFRESH = 3000;
 const COPIED = 4000;
+
+const FATE =
+  "The daemons close each connection and say why. The platform's pages then try again until the daemons run; " +
+  "messages published until then are not sent later.";
+
+// A window of this name only follows what the others say.
+const FOLLOWER = "logs";
 
 // The daemons in the session are given time to drain.
 const SLOW = 30_000;
@@ -40,7 +48,10 @@ class TmuxControlPanel extends HTMLElement {
     document.addEventListener("tmux-changed", () => this.#poller.now(), { signal });
     session.whileOpen(
       () => this.#poller.start(),
-      () => this.#poller.stop(),
+      () => {
+        this.#poller.stop();
+        report("tmux", null);
+      },
       signal,
     );
   }
@@ -94,6 +105,8 @@ class TmuxControlPanel extends HTMLElement {
       if (!this.#busy) setText(this.#parts.trouble, "");
     } catch (error) {
       setText(this.#parts.state, `tmux can't be asked: ${error.message}.`);
+      setAttribute(this.#parts.state, "data-level", null);
+      report("tmux", null);
     }
   }
 
@@ -105,7 +118,11 @@ class TmuxControlPanel extends HTMLElement {
     if (!available) setText(parts.state, `No tmux here: ${status.reason || "it is not installed"}.`);
     else if (status.reason) setText(parts.state, `tmux says: ${status.reason}.`);
     else if (status.changing) setText(parts.state, `“${sessionName}” is being started or stopped…`);
-    else setText(parts.state, running ? `“${sessionName}” is running.` : `“${sessionName}” is not running.`);
+    else setText(parts.state, runningWords(status));
+    const ended = daemonsOf(status).filter(({ dead }) => dead);
+    setAttribute(parts.state, "data-level", ended.length ? "bad" : null);
+    // That nothing is wrong here is no news of the platform.
+    report("tmux", ended.length ? [{ level: "warn", text: `Ended in tmux: ${names(ended)}` }] : null);
     parts.start.hidden = parts.stop.hidden = !available;
     // Not `disabled`, which would take the focus from who has just pressed it.
     setAttribute(parts.start, "aria-disabled", String(busy || running));
@@ -127,12 +144,29 @@ class TmuxControlPanel extends HTMLElement {
     return this.#act(this.#parts.stop, async () => {
       const yes = await ask({
         title: "Stop the tmux session?",
-        detail: `“${this.#sessionName()}” and the daemons in it end. Their clients are told to come back later.`,
+        detail: await this.#consequences(),
         yes: "Stop",
         danger: true,
       });
       return yes ? postJson("/api/dev/tmux/stop", undefined, SLOW) : null;
     });
+  }
+
+  /** What becomes of whom when the session is stopped. */
+  async #consequences() {
+    const told = `“${this.#sessionName()}” and the daemons in it end.`;
+    const daemons = new Set(daemonsOf(this.#status).filter(({ dead }) => !dead).map(({ window }) => window));
+    let connections;
+    try {
+      const { workers } = await getJson("/api/dev/workers");
+      const theirs = workers.filter(({ source }) => daemons.has(source));
+      connections = theirs.reduce((sum, worker) => sum + worker.connections, 0);
+    } catch {
+      return `${told} How many clients are connected can't be told. ${FATE}`;
+    }
+    if (connections === 0) return `${told} No client is connected to them.`;
+    const are = connections === 1 ? "is" : "are";
+    return `${told} ${format.plural(connections, "client")} ${are} connected to them. ${FATE}`;
   }
 
   async #act(button, action) {
@@ -189,16 +223,40 @@ function paneRow() {
   );
 }
 
-function updatePane(row, { window, index, command, dead, exitCode, lines }) {
+function updatePane(row, pane) {
+  const { window, index, command, dead, lines } = pane;
   const [summary, last] = row.children;
   const [title, note] = summary.children;
   setText(title, String(window));
-  setText(
-    note,
-    dead ? `pane ${index}, ended${exitCode === null ? "" : ` with ${exitCode}`}` : `pane ${index}, ${command}`,
-  );
+  setText(note, `pane ${index}, ${dead ? endWords(pane) : command}`);
   setAttribute(note, "data-level", dead ? "bad" : null);
   setText(last, lines.join("\n") || "(nothing yet)");
+}
+
+/** How a dead pane ended, as far as tmux knows, and the last that it said: the reason, where there is one. */
+function endWords({ exitCode, exitSignal, lines }) {
+  // A last line may be tmux's own.
+  const said = lines.findLast((line) => line && !line.startsWith("Pane is dead"));
+  return `${ending(exitCode, exitSignal)}${said ? `: ${said}` : ""}`;
+}
+
+function ending(exitCode, exitSignal) {
+  if (Number.isFinite(exitCode)) return `ended with ${exitCode}`;
+  return Number.isFinite(exitSignal) ? `ended by signal ${exitSignal}` : "ended, nobody knows how";
+}
+
+const daemonsOf = ({ panes }) => panes.filter(({ window }) => window !== FOLLOWER);
+
+const names = (panes) => [...new Set(panes.map(({ window }) => window))].join(", ");
+
+function runningWords(status) {
+  const { running, sessionName } = status;
+  if (!running) return `“${sessionName}” is not running.`;
+  const daemons = daemonsOf(status);
+  const ended = daemons.filter(({ dead }) => dead);
+  if (!ended.length) return `“${sessionName}” is running.`;
+  if (ended.length === daemons.length) return `“${sessionName}” is there, but nothing runs in it any more.`;
+  return `“${sessionName}” is running, but not all of it: ended ${names(ended)}.`;
 }
 
 customElements.define("tmux-control-panel", TmuxControlPanel);

@@ -1,6 +1,6 @@
 // <worker-snapshot-panel>: every serving process of the daemons, each with a snapshot of its inside to download.
 
-import { getJson } from "./api.js";
+import { getFile, getJson } from "./api.js";
 import { h, reconcile, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Poller } from "./retry.js";
@@ -10,16 +10,25 @@ import { report } from "./verdict.js";
 
 const REFRESH = 2000;
 
+// A worker has 5 s for its snapshot, and a large one takes a while on the way.
+const SNAPSHOT = 30_000;
+
+// The browser has begun to read the file long before.
+const SAVED = 10_000;
+
+// What the server says where a worker, or its daemon, can't be reached.
+const UNREACHABLE = new Set([502, 503, 504]);
+
 // Title, class, and how a worker's cell reads.
 const COLUMNS = [
   ["Worker", "name", ({ id }) => String(id)],
   ["Daemon", "", ({ daemon, source }) => String(daemon ?? source ?? "")],
   ["State", "", (worker) => workerState(worker).word],
-  ["Process", "number", ({ pid }) => String(pid ?? "–")],
+  ["Process", "number", ({ pid }) => String(pid ?? format.DASH)],
   ["Uptime", "number", ({ uptime }) => format.duration(uptime)],
   ["Connections", "number", ({ connections }) => format.count(connections).value],
   ["Memory", "number", ({ rss }) => format.text(format.bytes(rss))],
-  ["CPU", "number", ({ cpu }) => format.cpu(cpu * 1000)],
+  ["CPU", "number", ({ cpu }) => format.cpu(Number.isFinite(cpu) ? cpu * 1000 : NaN)],
   ["Errors", "number", ({ errors }) => format.count(errors).value],
 ];
 const STATE = 2;
@@ -33,13 +42,21 @@ function workerState({ ready, redis }) {
 class WorkerSnapshotPanel extends HTMLElement {
   #parts = null;
   #end = null;
+  #unreachable = false;
   #poller = new Poller(() => this.#refresh(), REFRESH);
 
   connectedCallback() {
     this.#parts ??= this.#build();
     this.#end = new AbortController();
     const { signal } = this.#end;
-    document.addEventListener("tmux-changed", () => this.#poller.now(), { signal });
+    document.addEventListener(
+      "tmux-changed",
+      () => {
+        this.#unreachable = false;
+        this.#poller.now();
+      },
+      { signal },
+    );
     session.whileOpen(
       () => this.#poller.start(),
       () => {
@@ -99,15 +116,47 @@ class WorkerSnapshotPanel extends HTMLElement {
     if (telemetryStatus === "offline") setText(note, "Telemetry is offline: no daemon answers.");
     else if (none) setText(note, "Telemetry answers, but has no workers.");
     else setText(note, `${format.plural(workers.length, "worker")} ${workers.length === 1 ? "reports" : "report"}.`);
-    start.hidden = telemetryStatus !== "offline";
+    start.hidden = telemetryStatus !== "offline" && !this.#unreachable;
     table.hidden = none;
     setAttribute(table, "data-freshness", null);
-    reconcile(body, workers, ({ id }) => id, makeRow, updateRow);
+    reconcile(body, workers, ({ id }) => id, (worker) => this.#makeRow(worker), updateRow);
     const unwell = workers.filter((worker) => workerState(worker).level !== "ok");
     report(
       "workers",
       unwell.map((worker) => ({ level: "warn", text: `${worker.id}: ${workerState(worker).word}` })),
     );
+  }
+
+  #makeRow({ id }) {
+    const cells = COLUMNS.map(([title, kind], index) =>
+      index === 0
+        ? h("th", { role: "rowheader", scope: "row", class: kind })
+        : h("td", { role: "cell", class: kind, "data-title": title }),
+    );
+    const button = h("button", { type: "button", onclick: () => this.#getSnapshot(id, button, said) });
+    const said = h("p", { class: "snapshot-error", role: "alert" });
+    offer(button, id, "Download");
+    return h("tr", { role: "row" }, ...cells, h("td", { role: "cell", class: "get" }, button, said));
+  }
+
+  /** What goes wrong is said beside the button, which then tries again. */
+  async #getSnapshot(id, button, said) {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    setAttribute(button, "aria-disabled", "true");
+    setText(said, "");
+    try {
+      save(await getFile(`/api/workers/snapshot/${encodeURIComponent(id)}`, SNAPSHOT));
+      offer(button, id, "Download");
+      this.#unreachable = false;
+    } catch (error) {
+      const wait = error.retryAfter === null ? "" : `; try again in ${format.duration(error.retryAfter)}`;
+      setText(said, `No snapshot: ${error.message}${wait}.`);
+      offer(button, id, "Try again");
+      if (UNREACHABLE.has(error.status)) this.#unreachable = true;
+    } finally {
+      setAttribute(button, "aria-disabled", null);
+      this.#poller.now();
+    }
   }
 
   async #start() {
@@ -120,29 +169,16 @@ class WorkerSnapshotPanel extends HTMLElement {
   }
 }
 
-function makeRow({ id }) {
-  return h(
-    "tr",
-    { role: "row" },
-    ...COLUMNS.map(([title, kind], index) =>
-      index === 0
-        ? h("th", { role: "rowheader", scope: "row", class: kind })
-        : h("td", { role: "cell", class: kind, "data-title": title }),
-    ),
-    h(
-      "td",
-      { role: "cell", class: "get" },
-      h(
-        "a",
-        {
-          href: `/api/workers/snapshot/${encodeURIComponent(id)}`,
-          download: "",
-          "aria-label": `Download a snapshot of ${id}`,
-        },
-        "Download",
-      ),
-    ),
-  );
+function offer(button, id, what) {
+  setText(button, what);
+  setAttribute(button, "aria-label", what === "Download" ? `Download a snapshot of ${id}` : `${what}: a snapshot of ${id}`);
+}
+
+/** Give a file to the browser as a download. */
+function save({ name, blob }) {
+  const href = URL.createObjectURL(blob);
+  h("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), SAVED);
 }
 
 function updateRow(row, worker) {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
+from tests.browser.looks import PATIENCE
 from tests.browser.platform import Platform, open_platform, short_directory
 from tests.browser.stage import Stage, open_stage
 
@@ -30,8 +31,8 @@ _ARGUMENTS = [
 ]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
-# Milliseconds: patience for a loaded machine.
-_PATIENCE = 30_000
+# A context's default time-out does not reach these.
+expect.set_options(timeout=PATIENCE)
 
 _REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -41,17 +42,27 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's program: `CHROMIUM`, else the first of the usual names on PATH.
-
-    Without one on this machine the test is skipped with the reason; in CI (`CI` is set) that is a failure.
-    """
+    """The browser's program: `CHROMIUM`, else the first of the usual names on PATH."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
-        reason = f"no browser: CHROMIUM is not set, and none of {', '.join(_NAMES)} is on PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacks(f"no browser: CHROMIUM is not set, and none of {', '.join(_NAMES)} is on PATH: apt-get install chromium")
     return found
+
+
+@pytest.fixture(scope="session")
+def tmux() -> str:
+    """tmux's program."""
+    found = shutil.which("tmux")
+    if found is None:
+        lacks("no tmux on PATH: apt-get install tmux")
+    return found
+
+
+def lacks(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; in CI (`CI` is set), where all of it is installed, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="package")
@@ -105,15 +116,17 @@ class Tabs:
         scheme: str = "light",
         size: tuple[int, int] = (1280, 900),
         permissions: tuple[str, ...] = (),
+        trusting: bool = False,
     ) -> Page:
-        """A page of a visitor of its own; `before` prepares it before it loads."""
+        """A page of a visitor of its own; `before` prepares it before it loads, `trusting` takes any certificate."""
         context = self.browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if scheme == "dark" else "light",
             permissions=list(permissions),
+            ignore_https_errors=trusting,
         )
         self._contexts.append(context)
-        context.set_default_timeout(_PATIENCE)
+        context.set_default_timeout(PATIENCE)
         context.add_init_script(_REPORT_VIOLATIONS)
         page = context.new_page()
         page.on("console", self._heard)
@@ -126,6 +139,9 @@ class Tabs:
     def close(self) -> None:
         """Close all of them, and fail for what they complained of."""
         for context in self._contexts:
+            # A request that is being answered by the test has lost its page: no failure of whichever test comes next.
+            for page in context.pages:
+                page.unroute_all(behavior="ignoreErrors")
             context.close()
         unexpected = [text for text in self.complaints if not any(part in text for part in self.ignored)]
         assert not unexpected, f"the browser's console: {unexpected}"

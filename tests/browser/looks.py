@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, WebSocketRoute
 
-PATIENCE = 30_000
-"""Milliseconds: for a loaded machine."""
+PATIENCE = 60_000
+"""Milliseconds: for a loaded machine. Every `expect` and every action has it (see `conftest`)."""
 
 LIVE = "**/api/dev/status/live"
 """The WebSocket of the figures."""
@@ -37,13 +38,13 @@ def tile(page: Page, key: str) -> Locator:
 
 def wait_feed(page: Page, state: str) -> None:
     """Wait until the figures come this way."""
-    expect(page.locator("system-status")).to_have_attribute("data-feed", state, timeout=PATIENCE)
+    expect(page.locator("system-status")).to_have_attribute("data-feed", state)
 
 
 def wait_run(page: Page) -> None:
     """Wait until both daemons take part in the run that is shown."""
     for part in ("status-state", "checklist-state"):
-        expect(page.locator(f'[data-part="{part}"]')).to_have_attribute("data-state", "open", timeout=PATIENCE)
+        expect(page.locator(f'[data-part="{part}"]')).to_have_attribute("data-state", "open")
 
 
 def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
@@ -53,6 +54,36 @@ def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
             return
         page.wait_for_timeout(_STEP)
     raise AssertionError(f"not within {PATIENCE / 1000} s: {what}")
+
+
+def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
+    """Lets the live statuses through as `change` leaves them."""
+
+    def serve(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            status = json.loads(message)
+            change(status)
+            socket.send(json.dumps(status))
+
+        server.on_message(pass_on)
+
+    return lambda page: page.route_web_socket(LIVE, serve)
+
+
+def pause(page: Page) -> None:
+    """Stop the page's clock, as soon as this machine can: it does not stop at a time that has passed."""
+    for ahead in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
+        now: float = page.evaluate("Date.now() / 1000")
+        try:
+            page.clock.pause_at(now + ahead)
+        except Error as error:
+            if "to the past" not in str(error):
+                raise
+        else:
+            return
+    raise AssertionError("the page's clock does not stop")
 
 
 def connect(page: Page, port: int) -> None:

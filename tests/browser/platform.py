@@ -18,13 +18,20 @@ from tests.support.daemon import open_daemon
 from tests.support.raw import HOST, fetch, open_redis, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from common.embedded import EmbeddedRedis
     from tests.browser.stage import Stage
     from tests.support.daemon import DaemonProcess
 
 SESSION = "run-status-test"
+
+PATIENT = {"redis_request_timeout": "60s"}
+"""A machine that is busy elsewhere for a second has not lost Redis."""
+
+# Nothing listens before it is started, and after it was stopped; and a source that is late on a busy machine is away.
+# And who logs in may mistype.
+AWAY = frozenset({"source unavailable", "workers changed", "telemetry status changed", "wrong tokens"})
 
 
 @attrs.frozen
@@ -74,7 +81,13 @@ def open_platform(stage: Stage, directory: Path, program: Path) -> Platform:
     redis = stage.open(open_embedded_redis(program=program))
     daemons = {}
     for name in ("statusd", "preflightd"):
-        settings = {"admin_listen_addr": f"unix:{directory / name}", "metrics_enabled": "true", "ping_interval": "1s"}
+        settings = {
+            **PATIENT,
+            "write_timeout": "60s",
+            "admin_listen_addr": f"unix:{directory / name}",
+            "metrics_enabled": "true",
+            "ping_interval": "1s",
+        }
         daemons[name] = stage.open(open_daemon(redis, settings, module=name))
     settings = {
         "targets": targets(directory),
@@ -97,7 +110,6 @@ async def open_opsd(
     *,
     tmux_directory: Path,
     environ: Mapping[str, str] | None = None,
-    expect: Collection[str] = (),
 ) -> AsyncIterator[DaemonProcess]:
     """An opsd with a tmux of its own, entered when it has asked its sources once.
 
@@ -117,12 +129,12 @@ async def open_opsd(
     ]
     async with open_daemon(
         redis,
-        {"tmux_session": SESSION, **settings},
+        {**PATIENT, "tmux_session": SESSION, **settings},
         module="opsd",
         command=command,
         # opsd refuses the Host header with which the daemons are asked.
         healthy=False,
-        expect=expect,
+        expect=AWAY,
     ) as opsd:
 
         async def is_ready() -> bool:

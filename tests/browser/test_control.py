@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looks import PATIENCE, check_accessible_in_both, tab
+from tests.browser.looks import check_accessible_in_both, connect, tab
 from tests.browser.platform import SESSION, address_of, open_opsd, short_directory, targets
 from tests.browser.stage import open_stage
+from tests.support.ports import free_port
 from tests.support.raw import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from tests.browser.conftest import Tabs
     from tests.browser.platform import Platform
@@ -28,9 +29,6 @@ pytestmark = pytest.mark.integration
 
 TOKEN = "a token of this test"
 REFUSE_CLIPBOARD = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
-
-# Nothing listens before it is started, and after it was stopped.
-AWAY = ("source unavailable", "telemetry status changed")
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +47,44 @@ def stage_apart(apart: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def alone(stage_apart: Stage, platform: Platform, apart: Path) -> str:
-    """The page of an opsd whose daemons are not started yet."""
-    if shutil.which("tmux") is None:
-        pytest.skip("no tmux on PATH")
-    environ = {
-        "STATUS_LISTEN_ADDR": f"{HOST}:0",
+def port() -> int:
+    """Of the statusd that is started here."""
+    return free_port()
+
+
+def environment(platform: Platform, port: int) -> dict[str, str]:
+    """Of the daemons that are started here."""
+    return {
+        "STATUS_LISTEN_ADDR": f"{HOST}:{port}",
         "STATUS_REDIS_URL": platform.redis.url(2),
         "PREFLIGHT_LISTEN_ADDR": f"{HOST}:0",
         "PREFLIGHT_REDIS_URL": platform.redis.url(0),
     }
-    opsd = open_opsd(platform.redis, {"targets": targets(apart)}, tmux_directory=apart, environ=environ, expect=AWAY)
+
+
+@pytest.fixture(scope="module")
+def alone(stage_apart: Stage, platform: Platform, apart: Path, tmux: str, port: int) -> str:
+    """The page of an opsd whose daemons are not started yet."""
+    del tmux
+    environ = environment(platform, port)
+    settings = {"targets": targets(apart), "status_ws_url": f"ws://{HOST}:{port}"}
+    opsd = open_opsd(platform.redis, settings, tmux_directory=apart, environ=environ)
     return address_of(stage_apart.open(opsd))
 
 
 @pytest.fixture(scope="module")
 def guarded(stage_apart: Stage, platform: Platform, apart: Path) -> str:
     """The page of an opsd with a token."""
-    opsd = open_opsd(platform.redis, {"token": TOKEN, "targets": ""}, tmux_directory=apart, expect=AWAY)
+    opsd = open_opsd(platform.redis, {"token": TOKEN, "targets": ""}, tmux_directory=apart)
     return address_of(stage_apart.open(opsd))
 
 
-def test_the_daemons_are_started_and_stopped_after_a_question(tabs: Tabs, alone: str) -> None:
+def attach_command(directory: Path) -> str:
+    """What an operator types, whatever the environment of the terminal is."""
+    return f"tmux -S {directory.resolve()}/tmux-{os.getuid()}/default attach -t {SESSION}"
+
+
+def test_the_daemons_are_started_and_stopped_after_a_question(tabs: Tabs, alone: str, apart: Path, port: int) -> None:
     page = tabs.open(alone, permissions=("clipboard-read", "clipboard-write"))
     workers = page.locator("worker-snapshot-panel")
     panel = page.locator("tmux-control-panel")
@@ -94,31 +108,106 @@ def test_the_daemons_are_started_and_stopped_after_a_question(tabs: Tabs, alone:
 
     workers.get_by_role("button", name="Start them in tmux").click()
     dialog.get_by_role("button", name="Start").click()
-    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is running.", timeout=PATIENCE)
-    expect(workers.locator("tbody tr")).to_have_count(2, timeout=PATIENCE)
+    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is running.")
+    expect(workers.locator("tbody tr")).to_have_count(2)
     expect(page.locator('[data-tile="workers"] .value')).to_have_text("2")
-    expect(page.locator('[data-part="telemetry"]')).to_contain_text("Healthy")
-    expect(panel.locator("details")).to_have_count(2)
+    for name in ("statusd", "preflightd", "redis"):
+        expect(page.locator(f'[data-part="lamp-{name}"]')).to_contain_text("Up")
+    expect(panel.locator("details")).to_have_count(3)
     panel.locator("details").first.locator("summary").click()
-    expect(panel.locator("pre").first).to_contain_text("listening", timeout=PATIENCE)
+    expect(panel.locator("pre").first).to_contain_text("listening")
 
     panel.get_by_role("button", name="Copy").click()
     expect(panel).to_contain_text("Copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == f"tmux attach -t {SESSION}"
+    assert page.evaluate("navigator.clipboard.readText()") == attach_command(apart)
 
     stop = panel.get_by_role("button", name="Stop")
+    stop.click()
+    expect(dialog).to_contain_text("No client is connected to them.")
+    page.keyboard.press("Escape")
+    connect(page, port)
+    expect(page.locator('[data-tile="connections"] .value')).to_have_text("1")
     stop.focus()
     page.keyboard.press("Enter")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    expect(dialog).to_contain_text(f"“{SESSION}” and the daemons in it end. 1 client is connected to them.")
+    expect(dialog).to_contain_text("The platform's pages then try again until the daemons run;")
     check_accessible_in_both(page)
     dialog.get_by_role("button", name="Stop").press("Enter")
-    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is not running.", timeout=PATIENCE)
+    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is not running.")
     expect(stop).to_be_focused()
     expect(stop).to_be_disabled()
-    expect(workers).to_contain_text("Telemetry is offline", timeout=PATIENCE)
+    expect(workers).to_contain_text("Telemetry is offline")
 
 
-def test_a_refused_clipboard_leaves_the_command_selected(tabs: Tabs, alone: str) -> None:
+def test_stop_does_not_guess_how_many_are_connected(tabs: Tabs, platform: Platform) -> None:
+    """A session that is there, and daemons that can't be asked."""
+    pane = {"window": "statusd", "index": "0.0", "command": "python", "pid": 2, "dead": False}
+    session = {"name": SESSION, "windows": 1, "attached": 0, "created": "2026-01-15T14:03:09Z"}
+    status = {
+        "available": True,
+        "reason": "",
+        "running": True,
+        "online": True,
+        "changing": False,
+        "sessions": [session],
+        "session": SESSION,
+        "sessionName": SESSION,
+        "panes": [pane | {"title": "statusd", "exitCode": None, "exitSignal": None, "lines": []}],
+        "attach": "tmux attach",
+    }
+    broken = False
+
+    def workers(route: Route) -> None:
+        if broken:
+            route.fulfill(status=503, json={"error": "no answer"})
+        else:
+            route.continue_()
+
+    def prepare(page: Page) -> None:
+        page.route("**/api/dev/tmux/status", lambda route: route.fulfill(json=status))
+        page.route("**/api/dev/workers", workers)
+
+    tabs.ignored = ("503",)
+    page = tabs.open(platform.page, before=prepare)
+    expect(page.locator("tmux-control-panel [data-part='state']")).to_contain_text("is running")
+    broken = True
+    page.locator("tmux-control-panel").get_by_role("button", name="Stop").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("How many clients are connected can't be told.")
+    page.keyboard.press("Escape")
+
+
+def test_daemons_that_end_at_once_are_no_good_news(tabs: Tabs, platform: Platform, tmux: str) -> None:
+    """Their port is taken: by the daemons that the page is about, and those are well."""
+    del tmux
+    with short_directory() as directory, open_stage() as stage:
+        environ = environment(platform, platform.statusd.port)
+        opsd = open_opsd(
+            platform.redis,
+            {"targets": f"statusd=unix:{directory / 'statusd'}"},
+            tmux_directory=directory,
+            environ=environ,
+        )
+        page = tabs.open(address_of(stage.open(opsd)))
+        panel = page.locator("tmux-control-panel")
+        panel.get_by_role("button", name="Start").click()
+        page.get_by_role("dialog").get_by_role("button", name="Start").click()
+        state = panel.locator('[data-part="state"]')
+        expect(state).to_have_text(f"“{SESSION}” is there, but nothing runs in it any more.")
+        expect(state).to_have_attribute("data-level", "bad")
+        expect(panel.locator("summary").first).to_contain_text(re.compile(r"pane \d+\.\d+, ended with 2: \S.*in use"))
+        expect(page.locator("#verdict")).to_contain_text("Ended in tmux: statusd")
+        check_accessible_in_both(page)
+        panel.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("dialog")).to_contain_text("No client is connected to them.")
+        page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+        expect(state).to_have_text(f"“{SESSION}” is not running.")
+        expect(page.locator("#verdict")).not_to_contain_text("tmux")
+        page.close()
+
+
+def test_a_refused_clipboard_leaves_the_command_selected(tabs: Tabs, alone: str, apart: Path) -> None:
     def refuse(page: Page) -> None:
         page.add_init_script(REFUSE_CLIPBOARD)
 
@@ -129,10 +218,10 @@ def test_a_refused_clipboard_leaves_the_command_selected(tabs: Tabs, alone: str)
     dialog.get_by_role("button", name="Start").click()
     panel.get_by_role("button", name="Copy").click()
     expect(panel).to_contain_text("Selected: copy it with Ctrl+C.")
-    assert page.evaluate("getSelection().toString()") == f"tmux attach -t {SESSION}"
+    assert page.evaluate("getSelection().toString()") == attach_command(apart)
     panel.get_by_role("button", name="Stop").click()
     dialog.get_by_role("button", name="Stop").click()
-    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is not running.", timeout=PATIENCE)
+    expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is not running.")
 
 
 def test_nothing_is_shown_before_the_login_and_after_the_logout(tabs: Tabs, guarded: str) -> None:
@@ -148,11 +237,11 @@ def test_nothing_is_shown_before_the_login_and_after_the_logout(tabs: Tabs, guar
     check_accessible_in_both(page)
 
     log_in(page, TOKEN)
-    expect(page.locator("system-status")).to_have_attribute("data-feed", "live", timeout=PATIENCE)
+    expect(page.locator("system-status")).to_have_attribute("data-feed", "live")
     expect(page.locator("main")).to_be_focused()
     assert "opsd_session" not in page.evaluate("document.cookie")
     page.reload()
-    expect(page.locator("system-status")).to_have_attribute("data-feed", "live", timeout=PATIENCE)
+    expect(page.locator("system-status")).to_have_attribute("data-feed", "live")
 
     page.get_by_role("button", name="Log out").click()
     expect(field).to_be_visible()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 CONTROLS = [
     "Skip to the status",
     *("Status", "Run", "Workers", "tmux"),
-    "Changes of mode and telemetry",
+    "Events",
     *("Run id", "Channel", "Open"),
     *("Download a snapshot of statusd-1", "Download a snapshot of preflightd-1"),
 ]
@@ -38,7 +38,7 @@ def test_the_skip_link_leads_past_the_bar(tabs: Tabs, platform: Platform) -> Non
     assert tab(page) == CONTROLS[0]
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
-    assert tab(page) == "Changes of mode and telemetry"
+    assert tab(page) == "Events"
 
 
 def test_everything_has_a_name(tabs: Tabs, platform: Platform) -> None:
@@ -53,5 +53,5 @@ def test_everything_has_a_name(tabs: Tabs, platform: Platform) -> None:
     expect(page.get_by_role("log", name="Status lines")).to_have_count(1)
     for title in ("Connections", "Messages", "Latency", "Error rate"):
         expect(page.get_by_role("img", name=f"{title} in the last hour")).to_have_count(1)
-    page.get_by_text("Changes of mode and telemetry").click()
+    page.get_by_text("Events").click()
     check_accessible_in_both(page)

@@ -63,16 +63,6 @@ def test_it_answers_the_heartbeat(tabs: Tabs, platform: Platform) -> None:
     wait_for(page, lambda: pongs() >= before + 2, "two pongs")
 
 
-def test_only_the_last_lines_are_kept(tabs: Tabs, platform: Platform) -> None:
-    page = tabs.open(f"{platform.page}#run=many:wepp")
-    wait_run(page)
-    platform.publish("many:wepp", *(f"line {number}" for number in range(1, 651)))
-    expect(page.locator("run-viewer")).to_contain_text("650 lines, the last 500 are shown")
-    expect(page.locator(".log-line")).to_have_count(500)
-    expect(page.locator(".log-line .line").first).to_have_text("line 151")
-    expect(page.locator(".log-line .line").last).to_have_text("line 650")
-
-
 @pytest.mark.parametrize(
     ("run", "channel", "at"),
     [
@@ -104,7 +94,7 @@ def test_it_is_opened_and_closed_by_hand(tabs: Tabs, platform: Platform) -> None
     page.get_by_label("Channel").fill("wepp")
     page.keyboard.press("Enter")
     wait_run(page)
-    assert page.url.endswith("#run=by-hand:wepp")
+    expect(page).to_have_url(f"{platform.page}#run=by-hand:wepp")
     page.get_by_role("button", name="Close").click()
     expect(page.locator('[data-part="status-state"]')).to_have_attribute("data-state", "stopped")
-    assert "#" not in page.url
+    expect(page).to_have_url(platform.page)

@@ -8,20 +8,20 @@ import os
 import signal
 import socket
 import stat
-import statistics
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from common.admin.quota import EVERY
 from common.admin.sockets import bind_admin
 from common.config import UnixAddress
 from tests.support.daemon import DaemonProcess, environment, open_daemon, run_to_end
+from tests.support.events import address_of, open_events, open_stream
 from tests.support.raw import HOST, PATIENCE, Answer, connect, fetch, open_redis, read_to_end, request_head, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from common.embedded import EmbeddedRedis
@@ -30,23 +30,6 @@ pytestmark = pytest.mark.integration
 
 TCP = {"admin_listen_addr": f"{HOST}:0"}
 CLIENTS = 12
-
-
-def address_of(daemon: DaemonProcess) -> str:
-    """Where its operator's listener is."""
-    (name,) = daemon.said("listening")[0]["admin"]
-    assert isinstance(name, str)
-    return name
-
-
-async def open_stream(address: str) -> trio.SocketStream:
-    """A connection to the operator's listener."""
-    with trio.fail_after(PATIENCE):
-        if address.startswith("unix:"):
-            stream = await trio.open_unix_socket(address.removeprefix("unix:"))
-        else:
-            stream = await trio.open_tcp_stream(HOST, int(address.rpartition(":")[2]))
-    return stream
 
 
 async def get(
@@ -67,52 +50,6 @@ async def status(daemon: DaemonProcess) -> dict[str, Any]:
     return document
 
 
-class Events:
-    """What comes on `/events`."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._read = b""
-
-    async def next(self) -> dict[str, Any]:
-        """The next status."""
-        while True:
-            block = await self._until(b"\n\n")
-            if block.startswith(b"event: status\ndata: "):
-                document: dict[str, Any] = json.loads(block.removeprefix(b"event: status\ndata: "))
-                return document
-
-    async def until(self, connections: int) -> dict[str, Any]:
-        """The first status with that many connections over all workers."""
-        while True:
-            document = await self.next()
-            if sum(worker["connections"] for worker in document["workers"].values()) == connections:
-                return document
-
-    async def head(self) -> None:
-        """Skip the answer's head."""
-        assert (await self._until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-
-    async def _until(self, mark: bytes) -> bytes:
-        with trio.fail_after(PATIENCE):
-            while mark not in self._read:
-                chunk = await self._stream.receive_some()
-                assert chunk, "the daemon has ended the events"
-                self._read += chunk
-        found, _, self._read = self._read.partition(mark)
-        return found
-
-
-@asynccontextmanager
-async def open_events(daemon: DaemonProcess) -> AsyncIterator[Events]:
-    """A listener's connection, its first status still to be read."""
-    async with await open_stream(address_of(daemon)) as stream:
-        await stream.send_all(request_head("/events", "GET", {"Host": "localhost"}))
-        events = Events(stream)
-        await events.head()
-        yield events
-
-
 @pytest.mark.parametrize(("module", "routes"), [("statusd", "/{runid}:{channel}"), ("preflightd", "/{runid}")])
 async def test_the_status_of_a_daemon(module: str, routes: str, redis_server: EmbeddedRedis) -> None:
     async with open_daemon(redis_server, TCP, module=module) as daemon, trio.open_nursery() as nursery:
@@ -124,7 +61,7 @@ async def test_the_status_of_a_daemon(module: str, routes: str, redis_server: Em
         worker = document["workers"]["1"]
         assert (worker["pid"], worker["connections"], worker["topics"]) == (daemon.pid, 1, 1)
         assert (worker["redis"], worker["ready"]) == ("online", True)
-        assert worker["answers"]["total"] >= 3
+        assert worker["answers"]["total"] == 1, "the handshake; health and the odd page are no users'"
         assert (worker["answers"]["server_errors"], worker["answers"]["in_flight"]) == (worker["errors"], 0)
         assert worker["answers"]["seconds"] > 0
         metrics = await get(daemon, "/metrics")
@@ -136,7 +73,7 @@ async def test_the_status_of_a_daemon(module: str, routes: str, redis_server: Em
 
 async def test_the_public_port_never_serves_it(redis_server: EmbeddedRedis) -> None:
     async with open_daemon(redis_server, TCP) as daemon:
-        for path in ("/workers/status", "/workers/snapshot/1", "/events", "/metrics"):
+        for path in ("/workers/status", "/workers/snapshot/1", "/events", "/metrics", "/topics?name=run:log"):
             answer = await fetch(daemon.port, path)
             assert answer.status in {400, 404}
             assert b"connected" not in answer.body
@@ -221,33 +158,83 @@ async def test_a_snapshot_opens(workers: str, redis_server: EmbeddedRedis) -> No
             await connect(nursery, daemon.port, "/run:log")
         connections = 0
         for worker_id, worker in (await status(daemon))["workers"].items():
-            zipped = await get(daemon, f"/workers/snapshot/{worker_id}", {"Accept-Encoding": "gzip"})
-            assert zipped.headers["content-encoding"] == "gzip"
-            document = json.loads(gzip.decompress(zipped.body))
+            zips = worker_id == "1"
+            answer = await get(daemon, f"/workers/snapshot/{worker_id}", {"Accept-Encoding": "gzip"} if zips else None)
+            assert answer.headers.get("content-encoding") == ("gzip" if zips else None)
+            document = json.loads(gzip.decompress(answer.body) if zips else answer.body)
             assert document["worker"]["pid"] == worker["pid"]
             connections += len(document["connections"])
-            plain = await get(daemon, f"/workers/snapshot/{worker_id}")
-            assert json.loads(plain.body)["worker"]["pid"] == worker["pid"]
         assert connections == CLIENTS
         assert (await get(daemon, f"/workers/snapshot/{int(workers) + 1}")).status == 404
         nursery.cancel_scope.cancel()
 
 
+async def test_two_operators_share_the_snapshots_of_a_worker(redis_server: EmbeddedRedis) -> None:
+    async with open_daemon(redis_server, TCP | {"workers": "2"}) as daemon:
+        answers: dict[str, list[Answer]] = {"1": [], "2": []}
+        begun = trio.current_time()
+
+        async def ask(worker_id: str) -> None:
+            answers[worker_id].append(await get(daemon, f"/workers/snapshot/{worker_id}", {"Accept-Encoding": "gzip"}))
+
+        async with trio.open_nursery() as nursery:
+            for worker_id in answers:
+                for _ in range(4):
+                    nursery.start_soon(ask, worker_id)
+        # On a machine that took longer for all of this than the quota's time, some may have been let through again.
+        most = 1 + int((trio.current_time() - begun) / EVERY)
+        for had in answers.values():
+            taken = [answer for answer in had if answer.status == 200]
+            refused = [answer for answer in had if answer.status == 429]
+            assert len(taken) + len(refused) == 4
+            assert 1 <= len(taken) <= most
+            assert all(1 <= int(answer.headers["retry-after"]) <= EVERY for answer in refused)
+        number = sum(answer.status == 429 for had in answers.values() for answer in had)
+        metrics = (await get(daemon, "/metrics")).body.decode()
+        assert f'status2_snapshots_total{{outcome="refused"}} {number}.0\n' in metrics
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_client_that_connects_is_told_of_within_100_ms(workers: str, redis_server: EmbeddedRedis) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "other"), [("statusd", "run:log", "run:other"), ("preflightd", "run", "other")]
+)
+async def test_the_clients_of_a_channel_are_counted_over_all_workers(
+    module: str, name: str, other: str, workers: str, redis_server: EmbeddedRedis
+) -> None:
+    async with (
+        open_daemon(redis_server, TCP | {"workers": workers}, module=module) as daemon,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def count(of: str) -> object:
+            answer = await get(daemon, f"/topics?name={of}")
+            assert answer.status == 200, answer
+            return json.loads(answer.body)
+
+        assert await count(name) == {"name": name, "clients": 0, "silent": []}
+        for _ in range(CLIENTS):
+            await connect(nursery, daemon.port, f"/{name}")
+        await connect(nursery, daemon.port, f"/{other}")
+        assert await count(name) == {"name": name, "clients": CLIENTS, "silent": []}
+        assert await count(other) == {"name": other, "clients": 1, "silent": []}
+        if workers == "2":
+            served = [worker["connections"] for worker in (await status(daemon))["workers"].values()]
+            assert sum(served) == CLIENTS + 1
+        assert (await get(daemon, "/topics?name=no%20name")).status == 400
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_each_client_that_connects_is_told_of(workers: str, redis_server: EmbeddedRedis) -> None:
     async with (
         open_daemon(redis_server, TCP | {"workers": workers}) as daemon,
         open_events(daemon) as events,
         trio.open_nursery() as nursery,
     ):
         await events.until(0)
-        delays: list[float] = []
         for number in range(1, 10):
             await connect(nursery, daemon.port, "/run:log")
-            connected = trio.current_time()
             await events.until(number)
-            delays.append(trio.current_time() - connected)
-        assert statistics.median(delays) <= 0.1, delays
         nursery.cancel_scope.cancel()
 
 

@@ -6,6 +6,7 @@ A peer whose runtime is not on this machine is skipped with the reason.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -14,9 +15,11 @@ from urllib.parse import quote
 import pytest
 import trio
 
+import bench.targets
 from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS, Running, Target, TargetError, open_target
-from preflightd.checklist import evaluate
-from tests.support.raw import connect, open_redis, wait_until
+from preflightd.checklist import packaged
+from tests.support.ports import free_port
+from tests.support.raw import PATIENCE, connect, open_redis, wait_until
 
 if TYPE_CHECKING:
     from common.embedded import EmbeddedRedis
@@ -34,7 +37,6 @@ FRAMES: Final = [
     b'{"type":"status","data":"%d \\"routed\\" \\\\ to the outlet"}' % number for number in range(len(MESSAGES))
 ]
 PREPARATION: Final = 20.0
-PROMPTLY: Final = 5.0
 PING_INTERVAL: Final = 5.0
 
 PYTHON_LOOP: Final = Target(
@@ -77,10 +79,25 @@ def peer(request: pytest.FixtureRequest) -> Target:
     return chosen
 
 
+@pytest.fixture(autouse=True)
+def _beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer is told its port: one that no other worker of the suite tells another. They have a machine to themselves
+    only in the bench: here one may take longer to start and to end."""
+    monkeypatch.setattr(bench.targets, "_free_port", free_port)
+    monkeypatch.setattr(bench.targets, "START_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(bench.targets, "STOP_TIMEOUT", PATIENCE)
+
+
 def exit_status(process: Running) -> int | None:
     """Of an ended process, which stays to be waited for by its owner; None while it runs."""
     ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     return None if ended is None else ended.si_status
+
+
+async def stop(running: Running) -> None:
+    """Ask a peer to end: it does, before anybody kills it."""
+    os.kill(running.pid, signal.SIGTERM)
+    await wait_until(lambda: exit_status(running) is not None, f"{running.name} ends when it is asked to")
 
 
 @pytest.mark.parametrize("peer", FANOUT_PEERS, ids=lambda peer: peer.name, indirect=True)
@@ -94,17 +111,16 @@ async def test_every_client_gets_every_message_once_and_in_order(
         # The 101 was not sent before the subscription held: nothing is lost, however soon it comes.
         await redis.publish(CHANNEL, MESSAGES)
         for client in clients:
-            await client.receive(len(FRAMES), within=PROMPTLY)
+            await client.receive(len(FRAMES))
 
         for client in (*clients, other):
             await client.send_close(1000)
-            await client.wait_ended(within=PROMPTLY)
+            await client.wait_ended()
         assert all(client.messages == FRAMES for client in clients)
         assert other.messages == []
         assert {client.close_code for client in clients} == {1000}
 
-        stopped_at = trio.current_time()
-    assert trio.current_time() - stopped_at < PROMPTLY
+        await stop(running)
 
 
 @pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
@@ -113,7 +129,7 @@ async def test_every_client_gets_the_frames_of_preflightd_and_only_those_that_te
 ) -> None:
     stamps = [{b"timestamps:build_channels": b"%d" % number} for number in range(1, 11)]
     contents: list[dict[bytes, bytes]] = [{}, *stamps]
-    frames = [evaluate(content).frame()[FRAME_HEAD:] for content in contents]
+    frames = [packaged().evaluate(content).frame()[FRAME_HEAD:] for content in contents]
     async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
         port = running.address[1]
         await redis.call("SELECT", DATABASE)
@@ -121,33 +137,32 @@ async def test_every_client_gets_the_frames_of_preflightd_and_only_those_that_te
         other = await connect(nursery, port, "/bench;;peer;;other")
         for number, content in enumerate(stamps, 1):
             for client in clients:
-                await client.receive(number, within=PROMPTLY)
+                await client.receive(number)
             await redis.call("HSET", RUN, "of-no-interest", number)
             await redis.call("HSET", RUN, *chain.from_iterable(content.items()))
         for client in clients:
-            await client.receive(len(frames), within=PROMPTLY)
+            await client.receive(len(frames))
 
         for client in (*clients, other):
             await client.send_close(1000)
-            await client.wait_ended(within=PROMPTLY)
+            await client.wait_ended()
         assert all(client.messages == frames for client in clients)
         assert other.messages == frames[:1]
 
-        stopped_at = trio.current_time()
-    assert trio.current_time() - stopped_at < PROMPTLY
+        await stop(running)
 
 
 @pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
 async def test_of_many_changes_at_once_the_last_is_told(
     peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    last = evaluate({b"last_modified": b"1000"}).frame()[FRAME_HEAD:]
+    last = packaged().evaluate({b"last_modified": b"1000"}).frame()[FRAME_HEAD:]
     async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
         client = await connect(nursery, running.address[1], f"/{RUN}")
         await redis.call("SELECT", DATABASE)
         for number in range(1, 1001):
             await redis.send("HSET", RUN, "last_modified", number)
-        await client.wait(lambda client: last in client.messages, within=PROMPTLY)
+        await client.wait(lambda client: last in client.messages)
         assert client.messages[-1] == last
         assert len(set(client.messages)) == len(client.messages)
 
@@ -158,20 +173,22 @@ async def test_a_lost_redis_ends_the_peer_with_a_failure(
     async with open_target(peer, redis_server.url(DATABASE)) as running:
         client = await connect(nursery, running.address[1], path_of(peer))
         await redis_server.terminate()
-        await client.wait_ended(within=PROMPTLY)
-        await wait_until(lambda: exit_status(running) is not None, "the peer ends", within=PROMPTLY)
+        await client.wait_ended()
+        await wait_until(lambda: exit_status(running) is not None, "the peer ends")
         assert exit_status(running) != 0
 
 
+@pytest.mark.sensitive
 async def test_all_peers_ping_every_five_seconds(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     peers = [peer for peer in PEERS if await why_not(peer) is None]
 
     async def check(peer: Target) -> None:
         async with open_target(peer, redis_server.url(DATABASE)) as running:
+            started_at = trio.current_time()
             client = await connect(nursery, running.address[1], path_of(peer))
-            connected_at = trio.current_time()
-            await client.wait(lambda client: bool(client.pings), within=PING_INTERVAL + PROMPTLY)
-            assert client.pings[0] - connected_at == pytest.approx(PING_INTERVAL, abs=2.0), peer.name
+            await client.wait(lambda client: bool(client.pings))
+            # No sooner, but for the clock of another runtime. How much later is the machine's business.
+            assert client.pings[0] - started_at >= PING_INTERVAL - 0.1, peer.name
 
     async with trio.open_nursery() as checks:
         for peer in peers:

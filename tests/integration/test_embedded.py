@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,14 +14,15 @@ import trio
 
 from common import embedded
 from common.embedded import EmbeddedRedis, EmbeddedRedisError, PortTakenError, open_embedded_redis
+from tests.support.raw import PATIENCE, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.integration
+    from trio.testing import MockClock
 
-DEADLINE = 10.0
+pytestmark = pytest.mark.integration
 
 
 async def connect(port: int) -> trio.SocketStream:
@@ -30,7 +32,7 @@ async def connect(port: int) -> trio.SocketStream:
 async def ask(redis: EmbeddedRedis, command: str, ending: bytes = b"\r\n") -> bytes:
     """The reply to one inline command, read until it ends with `ending`."""
     reply = b""
-    with trio.fail_after(DEADLINE):
+    with trio.fail_after(PATIENCE):
         async with await connect(redis.port) as stream:
             await stream.send_all(f"{command}\r\n".encode())
             while not reply.endswith(ending):
@@ -47,14 +49,6 @@ async def refuses(port: int) -> bool:
         return True
     await stream.aclose()
     return False
-
-
-async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
-    with trio.fail_after(DEADLINE):
-        while True:
-            if await condition():
-                return
-            await trio.sleep(0.02)
 
 
 def exists(pid: int) -> bool:
@@ -102,7 +96,7 @@ async def test_killed_it_drops_its_clients_and_restarted_it_is_empty_on_the_same
         await client.send_all(b"PING\r\n")
         assert await client.receive_some() == b"+PONG\r\n"
         await redis_server.kill()
-        with trio.fail_after(DEADLINE):
+        with trio.fail_after(PATIENCE):
             assert await client.receive_some() == b""
     assert await refuses(port)
     with pytest.raises(EmbeddedRedisError, match="not running"):
@@ -129,17 +123,18 @@ async def test_stopped_it_takes_connections_and_answers_only_when_continued(redi
                 await stream.receive_some()
             assert silence.cancelled_caught
             redis_server.cont()
-            with trio.fail_after(DEADLINE):
+            with trio.fail_after(PATIENCE):
                 assert await stream.receive_some() == b"+PONG\r\n"
                 assert await before.receive_some() == b"+PONG\r\n"
 
 
-async def test_a_stopped_server_ends_without_being_killed(redis_program: Path) -> None:
+async def test_a_stopped_server_ends_without_being_killed(redis_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "TERMINATE_TIMEOUT", PATIENCE)
     async with open_embedded_redis(program=redis_program) as redis:
+        process = redis._running()
         redis.stop()
-        started = trio.current_time()
         await redis.terminate()
-        assert trio.current_time() - started < embedded.TERMINATE_TIMEOUT
+        assert process.returncode == 0
 
 
 async def test_it_has_a_session_of_its_own(redis_server: EmbeddedRedis) -> None:
@@ -219,15 +214,29 @@ async def test_a_server_that_ends_at_once_is_reported_with_its_words(tmp_path: P
             pytest.fail("entered without a server")
 
 
-async def test_a_server_that_stays_silent_is_given_up_and_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "START_TIMEOUT", 0.5)
-    silent = script(tmp_path / "redis-server", f"echo $$ > {tmp_path}/pid; echo warming up; exec sleep 1000")
-    with pytest.raises(EmbeddedRedisError, match=r"did not answer within 0\.5 s(.|\n)*warming up"):
-        async with open_embedded_redis(program=silent):
-            pytest.fail("entered without a server")
-    assert not exists(int((tmp_path / "pid").read_text()))
+async def test_a_server_that_stays_silent_is_given_up_and_killed(tmp_path: Path, mock_clock: MockClock) -> None:
+    silent = script(tmp_path / "redis-server", f"echo warming up; echo $$ > {tmp_path}/pid; exec sleep 1000")
+    pid_file = tmp_path / "pid"
+
+    async def let_time_pass_once_it_runs() -> None:
+        await trio.to_thread.run_sync(wait_written, pid_file)
+        mock_clock.rate = 1.0
+        mock_clock.jump(embedded.START_TIMEOUT)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_time_pass_once_it_runs)
+        with pytest.raises(EmbeddedRedisError, match=r"did not answer within 60 s(.|\n)*warming up"):
+            async with open_embedded_redis(program=silent):
+                pytest.fail("entered without a server")
+    assert not exists(int(pid_file.read_text()))
+
+
+def wait_written(path: Path) -> None:
+    """Wait, by the machine's clock, until there is a line in the file."""
+    deadline = time.monotonic() + PATIENCE
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, f"nothing was written to {path}"
+        time.sleep(0.01)
 
 
 async def test_cancelled_while_starting_no_process_is_left(tmp_path: Path) -> None:
@@ -243,7 +252,7 @@ async def test_cancelled_while_starting_no_process_is_left(tmp_path: Path) -> No
             return await pid_file.exists() and (await pid_file.read_text()).endswith("\n")
 
         nursery.start_soon(start)
-        await wait_until(written)
+        await wait_until(written, "it runs")
         nursery.cancel_scope.cancel()
     assert not exists(int(await pid_file.read_text()))
 
@@ -266,15 +275,15 @@ async def test_it_dies_with_an_owner_that_was_killed(redis_program: Path, tmp_pa
     owner = await trio.lowlevel.open_process(
         [sys.executable, "-c", OWNER],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PATH": f"{redis_program.parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        env={**os.environ, embedded.CHOICE: str(redis_program), "TMPDIR": str(tmp_path)},
     )
     try:
         assert owner.stdout is not None
         async with owner.stdout:
-            with trio.fail_after(DEADLINE):
+            with trio.fail_after(PATIENCE):
                 port = int(await owner.stdout.receive_some())
         assert not await refuses(port)
     finally:
         owner.send_signal(signal.SIGKILL)
         await owner.wait()
-    await wait_until(lambda: refuses(port))
+    await wait_until(lambda: refuses(port), "it is gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -13,8 +14,11 @@ import pytest
 import trio
 
 from common.embedded import open_embedded_redis
+from common.signals import IMPATIENCE
+from common.version import version
 from tests.support.client import CLOSE, HANGUP_PAYLOAD, TEXT, handshake
 from tests.support.daemon import environment, open_daemon, run_to_end
+from tests.support.ports import free_port
 from tests.support.raw import (
     HOST,
     PATIENCE,
@@ -36,12 +40,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-QUIET = {"ping_interval": "1h", "pong_timeout": "3h"}
-IMPATIENT = {"redis_retry_base": "20ms", "redis_retry_max": "50ms", "redis_request_timeout": "500ms"}
-GOODBYE = [(TEXT, HANGUP_PAYLOAD), (CLOSE, b"\x03\xe9")]
+QUIET = {"ping_interval": "1h", "pong_timeout": "3h", "hangup": "all"}
+IMPATIENT = {"redis_retry_base": "20ms", "redis_retry_max": "50ms"}
+GOODBYE = [(TEXT, HANGUP_PAYLOAD), (CLOSE, b"\x03\xe9drain")]
 
-AT_ONCE = 5.0
-"""Seconds that "at once" may take on a busy machine, the end of the interpreter included."""
+UNTIL_NEVER = {"write_timeout": "1h", "drain_timeout": "1h", "redis_request_timeout": "1h"}
+"""Who waits for one of these does not end while a test is patient."""
 
 SECRET = "hunter2hunter2"
 
@@ -49,12 +53,13 @@ SECRET = "hunter2hunter2"
 # -- the drain --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.sensitive
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_every_client_hears_goodbye_even_when_some_never_read(
     redis_server: EmbeddedRedis, nursery: trio.Nursery, number: signal.Signals
 ) -> None:
-    settings = QUIET | {"write_timeout": "1s", "drain_timeout": "15s", "max_backlog": "64MB"}
-    expect = ["connection ended with error"]  # those who never read
+    settings = QUIET | UNTIL_NEVER | {"drain_timeout": "2s", "max_backlog": "64MB"}
+    expect = ["drain timed out"]  # those who never read
     deaf: list[trio.SocketStream] = []
     async with open_redis(redis_server) as redis, open_redis(redis_server) as monitor:
         try:
@@ -68,16 +73,14 @@ async def test_every_client_hears_goodbye_even_when_some_never_read(
                 for client in clients[::3]:
                     await client.receive(2000)
                 assert await monitor.call("MONITOR") == b"OK"
-                asked = trio.current_time()
                 daemon.signal(number)
                 assert await daemon.wait_exit() == 0
-                assert trio.current_time() - asked < 15
                 for client in clients:
                     await client.wait_ended(within=PATIENCE)
                     assert [seen[1:] for seen in client.seen[-2:]] == GOODBYE
                 [draining] = daemon.said("draining")
                 assert draining["connections"] == 50
-                assert len(daemon.said("connection closed", reason="drain")) >= 45
+                assert len(daemon.said("connection closed", reason="drain")) == 50
                 assert (daemon.lines[-1]["msg"], daemon.lines[-1]["code"]) == ("stopped", 0)
                 unsubscribed = await commands_until_gone(redis, monitor)
                 assert sum("UNSUBSCRIBE" in command.upper() for command in unsubscribed) == 3
@@ -95,28 +98,26 @@ async def commands_until_gone(redis: RedisConnection, monitor: RedisConnection) 
     return commands
 
 
+@pytest.mark.sensitive
 async def test_the_drain_ends_in_time_although_writes_may_take_longer(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1s"}
+    settings = QUIET | UNTIL_NEVER | {"drain_timeout": "2s"}
     async with open_daemon(redis_server, settings, expect=["drain timed out"]) as daemon:
         client = await connect(nursery, daemon.port, "/run:log")
         async with await connect_silent(daemon.port, "/run:log"):
             await daemon.wait_said("connection accepted", 2)
-            asked = trio.current_time()
             daemon.signal()
             assert await daemon.wait_exit() == 0
-            assert 0.9 < trio.current_time() - asked < 1 + AT_ONCE
         await client.wait_ended(within=PATIENCE)
         assert [seen[1:] for seen in client.seen] == GOODBYE
-        [timed_out] = daemon.said("drain timed out")
-        assert timed_out["connections"] == 1
+        assert len(daemon.said("drain timed out")) == 1
         assert len(daemon.said("connection closed", reason="drain")) == 2
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(redis_server: EmbeddedRedis, second: signal.Signals) -> None:
-    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1m"}
+    settings = QUIET | UNTIL_NEVER
     expect = ["ended by a second signal"]
     async with (
         open_daemon(redis_server, settings, expect=expect, code=1) as daemon,
@@ -125,11 +126,27 @@ async def test_a_second_signal_ends_it_at_once(redis_server: EmbeddedRedis, seco
         await daemon.wait_said("connection accepted")
         daemon.signal()
         await daemon.wait_said("draining")
+        await trio.sleep(IMPATIENCE)
         assert not daemon.ended
         daemon.signal(second)
-        assert await daemon.wait_exit(within=AT_ONCE) == 1
+        assert await daemon.wait_exit() == 1
 
 
+async def test_a_second_signal_right_after_the_first_is_the_same_order(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    """`ExecStop=kill $MAINPID`, and then systemd's own SIGTERM."""
+    async with open_daemon(redis_server, QUIET) as daemon:
+        clients = [await connect(nursery, daemon.port, "/run:log") for _ in range(20)]
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            daemon.signal(number)
+        for client in clients:
+            await client.wait_ended(within=PATIENCE)
+            assert [seen[1:] for seen in client.seen] == GOODBYE
+        assert await daemon.wait_exit() == 0
+
+
+@pytest.mark.sensitive
 async def test_hangups_are_spread(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     number, spread = 10, 1.0
     async with open_daemon(redis_server, QUIET | {"drain_spread": "1s"}) as daemon:
@@ -140,16 +157,15 @@ async def test_hangups_are_spread(redis_server: EmbeddedRedis, nursery: trio.Nur
             await client.wait_ended(within=PATIENCE)
             assert [seen[1:] for seen in client.seen] == GOODBYE
         told = [client.seen[0].time - asked for client in clients]
-        # Oldest first, each not before its turn. How late it may be is the machine's business.
-        assert told == sorted(told)
+        # Oldest first, each not before its turn. How late it may be is the machine's business, and so is which of two
+        # that are late is read first.
         turns = [spread * k / number for k in range(number)]
-        assert all(time > turn - 0.05 for time, turn in zip(told, turns, strict=True)), told
+        assert all(time >= turn for time, turn in zip(told, turns, strict=True)), told
         assert await daemon.wait_exit() == 0
 
 
 async def test_while_draining_the_pages_say_so_and_nobody_is_let_in(redis_server: EmbeddedRedis) -> None:
-    settings = QUIET | {"write_timeout": "1m", "drain_timeout": "1m"}
-    async with open_daemon(redis_server, settings) as daemon:
+    async with open_daemon(redis_server, QUIET | UNTIL_NEVER) as daemon:
         async with await connect_silent(daemon.port, "/run:log"):
             await daemon.wait_said("connection accepted")
             daemon.signal()
@@ -160,7 +176,7 @@ async def test_while_draining_the_pages_say_so_and_nobody_is_let_in(redis_server
             assert (late.status, late.body) == (503, b"the daemon is going down\n")
             assert int(late.headers["retry-after"]) > 0
         # The last one has left: the daemon need not wait any longer.
-        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        assert await daemon.wait_exit() == 0
 
 
 async def test_hangup_frames_can_be_switched_off_and_the_close_code_stays(
@@ -170,29 +186,33 @@ async def test_hangup_frames_can_be_switched_off_and_the_close_code_stays(
         client = await connect(nursery, daemon.port, "/run:log")
         daemon.signal()
         await client.wait_ended(within=PATIENCE)
-        assert [seen[1:] for seen in client.seen] == [(CLOSE, b"\x03\xe9")]
+        assert [seen[1:] for seen in client.seen] == [(CLOSE, b"\x03\xe9drain")]
 
 
-async def test_a_drain_while_redis_is_away_is_as_short(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
-    settings = QUIET | {"redis_max_retries": "0"}
-    expect = ["redis stream interrupted", "redis unavailable, retrying", "redis request timed out"]
+async def test_a_drain_while_redis_is_away_waits_for_nothing(
+    redis_server: EmbeddedRedis, nursery: trio.Nursery
+) -> None:
+    settings = QUIET | UNTIL_NEVER | {"redis_max_retries": "0"}
+    expect = ["redis stream interrupted", "redis unavailable, retrying"]
     async with open_daemon(redis_server, settings, expect=expect) as daemon:
         client = await connect(nursery, daemon.port, "/run:log")
         await redis_server.kill()
         await daemon.wait_said("redis stream interrupted")
         daemon.signal()
-        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        assert await daemon.wait_exit() == 0
         await client.wait_ended(within=PATIENCE)
         assert [seen[1:] for seen in client.seen] == GOODBYE
 
 
+@pytest.mark.sensitive
 async def test_a_drain_while_redis_is_stopped_ends_in_time(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     expect = ["redis stream interrupted", "redis unavailable, retrying", "redis request timed out"]
-    async with open_daemon(redis_server, QUIET | {"redis_request_timeout": "500ms"}, expect=expect) as daemon:
+    settings = QUIET | UNTIL_NEVER | {"redis_request_timeout": "2s"}
+    async with open_daemon(redis_server, settings, expect=expect) as daemon:
         client = await connect(nursery, daemon.port, "/run:log")
         redis_server.stop()
         daemon.signal()
-        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        assert await daemon.wait_exit() == 0
         await client.wait_ended(within=PATIENCE)
         assert [seen[1:] for seen in client.seen] == GOODBYE
 
@@ -218,8 +238,10 @@ async def test_a_taken_port_is_one_clear_line() -> None:
         ({"REDIS_URL": f"http://:{SECRET}@localhost"}, ["REDIS_URL"]),
         ({"STATUS_REDIS_PASSWORD_FILE": "empty"}, ["STATUS_REDIS_PASSWORD_FILE", "empty"]),
         ({"REDIS_PASSWORD_FILE": "missing"}, ["REDIS_PASSWORD_FILE", "missing", "No such file"]),
+        ({"STATUS_LISTEN_ADDR": f"redis://:{SECRET}@localhost:9002"}, ["STATUS_LISTEN_ADDR", "not an address"]),
+        ({"STATUS_LISTEN_ADDR": "9002"}, ["STATUS_LISTEN_ADDR='9002'", "not host:port"]),
     ],
-    ids=["database", "scheme", "empty-secret", "missing-secret"],
+    ids=["database", "scheme", "empty-secret", "missing-secret", "address", "port-alone"],
 )
 async def test_a_bad_configuration_is_one_clear_line_and_no_secret(
     tmp_path: Path, variables: Mapping[str, str], words: list[str]
@@ -269,11 +291,12 @@ async def test_refused_credentials_at_start_end_it_at_once_and_say_what_to_mend(
         assert words[0] in checked.stdout
 
 
+@pytest.mark.sensitive
 async def test_until_redis_is_there_the_port_is_bound_and_says_what_it_waits_for(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     await redis_server.kill()
-    settings = QUIET | IMPATIENT | {"redis_max_retries": "0"}
+    settings = QUIET | IMPATIENT | {"redis_max_retries": "0", "redis_request_timeout": "3s"}
     async with open_daemon(redis_server, settings, healthy=False, expect=["redis unavailable, retrying"]) as daemon:
         health, live = await fetch(daemon.port, "/health"), await fetch(daemon.port, "/health/live")
         assert (health.status, health.body, live.status) == (503, b"redis is unavailable\n", 200)
@@ -297,10 +320,11 @@ async def test_until_redis_is_there_the_port_is_bound_and_says_what_it_waits_for
 
 async def test_a_signal_before_redis_was_there_ends_it_with_0(redis_server: EmbeddedRedis) -> None:
     await redis_server.kill()
-    async with open_daemon(redis_server, healthy=False, expect=["redis unavailable, retrying"]) as daemon:
+    settings = {"redis_max_retries": "0"}
+    async with open_daemon(redis_server, settings, healthy=False, expect=["redis unavailable, retrying"]) as daemon:
         await daemon.wait_said("redis unavailable, retrying")
         daemon.signal()
-        assert await daemon.wait_exit(within=AT_ONCE) == 0
+        assert await daemon.wait_exit() == 0
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -319,7 +343,7 @@ async def test_check_shows_the_configuration_masked_and_whether_redis_answers(
         assert "STATUS_PING_INTERVAL=7s" in lines
         assert "STATUS_PONG_TIMEOUT=1m5s" in lines
         assert f"STATUS_REDIS_URL=redis://:***@{HOST}:{redis.port}/2" in lines
-        assert lines[-1].startswith("redis: OK, version ")
+        assert re.fullmatch(r"redis: OK, (redis|valkey) [0-9.]+", lines[-1])
         warnings = [line for line in lines if line.startswith("warning: ")]
         assert len(warnings) == 2
         assert "STATUS_PONG_TIMEOUT" in warnings[0]
@@ -344,6 +368,7 @@ async def test_the_log_of_a_start_masks_secrets(redis_program: Path) -> None:
         open_daemon(redis, {"admin_token": "tok3n-of-the-operator"}) as daemon,
     ):
         [starting] = daemon.said("starting")
+        assert starting["version"] == version()
         assert starting["settings"]["STATUS_PING_INTERVAL"] == "5s"
         text = str(daemon.lines)
         assert "***" in text
@@ -392,15 +417,7 @@ async def test_a_log_that_nobody_reads_does_not_stop_the_service(
             await client.wait_ended(within=PATIENCE)
             assert [seen[1:] for seen in client.seen[-2:]] == GOODBYE
             # It does not wait for ever for somebody to read its last words.
-            assert await daemon.wait_exit(within=2 + AT_ONCE) == 0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, for a daemon whose log can't tell which one it got."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+            assert await daemon.wait_exit() == 0
 
 
 async def visit(port: int, path: str) -> None:

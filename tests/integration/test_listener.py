@@ -11,7 +11,9 @@ import trio
 
 from common.config import ListenAddress
 from common.web.listener import accept, bind, bound_to
+from tests.support import needs
 from tests.support.logbook import Logbook
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,22 +22,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-PATIENCE: Final = 30.0
-
 NOTSENT_LOWAT: Final = 25
 """Linux' TCP_NOTSENT_LOWAT, which the socket module does not name."""
 
 
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6: Final = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
+@pytest.fixture
+def ipv6() -> None:
+    """Both kinds of address."""
+    needs.ipv6()
 
 
 class Bound:
@@ -81,7 +75,7 @@ def test_one_ipv4_address(bound: Bound) -> None:
     assert not reachable("127.0.0.2", port_of(sock))
 
 
-@needs_ipv6
+@pytest.mark.usefixtures("ipv6")
 def test_one_ipv6_address(bound: Bound) -> None:
     (sock,) = bound("::1")
     assert bound_to([sock]) == [f"[::1]:{port_of(sock)}"]
@@ -95,7 +89,7 @@ def test_a_name_is_all_of_its_addresses_on_one_port(bound: Bound) -> None:
     assert all(reachable(sock.getsockname()[0], port_of(sock)) for sock in sockets)
 
 
-@needs_ipv6
+@pytest.mark.usefixtures("ipv6")
 @pytest.mark.parametrize("host", [None, "::"])
 def test_no_host_is_every_address_of_both_kinds(bound: Bound, host: str | None) -> None:
     (sock,) = bound(host)

@@ -12,13 +12,11 @@ from typing import Final
 import pytest
 
 from common.logs import CLOSE_TIMEOUT
+from tests.support.raw import PATIENCE
 
 pytestmark = pytest.mark.integration
 
 ROOT: Final = Path(__file__).parents[2]
-
-PATIENCE: Final = 20.0
-"""Seconds beside `CLOSE_TIMEOUT` in which a process starts and ends."""
 
 PROGRAM: Final = """
 from common.logs import open_logs

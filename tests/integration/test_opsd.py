@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,12 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from opsd.schema import SCHEMA
-from opsd.serve import GRACE, LINGER, MOST_CONNECTIONS, WRITE_TIMEOUT
+from opsd.serve import MOST_CONNECTIONS
+from tests.support import needs
 from tests.support.client import handshake
 from tests.support.daemon import DaemonProcess, environment, open_daemon
 from tests.support.opsd_telemetry import encoded, event, telemetry, worker
-from tests.support.raw import HOST, open_stream, wait_until
+from tests.support.raw import HOST, NO_TLS, PATIENCE, open_stream, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,7 +41,7 @@ LIVE = (
     b"GET /api/dev/status/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-DOWN = ("source unavailable", "telemetry status changed", "redis unavailable, retrying")
+DOWN = ("source unavailable", "workers changed", "telemetry status changed", "redis unavailable, retrying")
 
 
 class Source:
@@ -50,6 +50,10 @@ class Source:
     def __init__(self) -> None:
         self.port = 0
         self.connections = 0
+        self.asked = 0
+        """How often it was asked for anything."""
+        self.answers = True
+        """Whether it says its status when it is asked; its events come in any case."""
         self._changed = trio.Event()
 
     def push(self, connections: int) -> None:
@@ -75,7 +79,8 @@ class Source:
             await trio.aclose_forcefully(stream)
 
     async def _answer(self, stream: trio.SocketStream, request: bytes) -> None:
-        if request.startswith(b"GET /workers/status"):
+        self.asked += 1
+        if request.startswith(b"GET /workers/status") and self.answers:
             body = encoded(self._document())
             await stream.send_all(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -122,14 +127,14 @@ def url(opsd: DaemonProcess, path: str = "") -> str:
 
 
 async def get(opsd: DaemonProcess, path: str, method: str = "GET", **options: Any) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
         return await client.request(method, url(opsd, path), **options)
 
 
 @asynccontextmanager
 async def live(opsd: DaemonProcess, **headers: str) -> AsyncIterator[WebSocketConnection]:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE):
         # The socket is ours: trio-websocket forgets it when the server is the first to say goodbye.
         async with await open_stream(opsd.port) as stream, trio.open_nursery() as nursery:
             host = f"{HOST}:{opsd.port}"
@@ -160,22 +165,17 @@ async def test_history_comes_from_redis(redis_server: EmbeddedRedis) -> None:
         await wait_until(is_online, "history is there")
 
 
-async def test_a_push_of_a_daemon_is_at_the_live_client_within_100_ms() -> None:
+async def test_a_push_of_a_daemon_comes_to_the_live_client_without_a_question() -> None:
     async with (
         open_source() as source,
         open_opsd(targets=f"statusd=http://{HOST}:{source.port}") as opsd,
         live(opsd) as websocket,
     ):
-        seconds: list[float] = []
+        source.answers = False
         for connections in range(1, 8):
-            await trio.sleep(0.1)
-            start = trio.current_time()
             source.push(connections)
             while (await newest(websocket))["vector"]["sessions"]["websocketConnections"] != connections:
                 pass
-            seconds.append(trio.current_time() - start)
-        sys.stdout.write(f"push to live client, ms: {[round(value * 1000, 1) for value in seconds]}\n")
-        assert statistics.median(seconds) <= 0.1
 
 
 async def read_to_end(websocket: WebSocketConnection) -> None:
@@ -185,7 +185,7 @@ async def read_to_end(websocket: WebSocketConnection) -> None:
 
 
 async def newest(websocket: WebSocketConnection) -> dict[str, Any]:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         document: dict[str, Any] = json.loads(await websocket.get_message())
     jsonschema.validate(document, SCHEMA)
     return document
@@ -209,7 +209,7 @@ async def test_who_has_the_token_or_its_cookie_gets_in() -> None:
 async def refusal(opsd: DaemonProcess, **headers: str) -> int:
     """The status of the answer to a WebSocket's handshake. Not by trio-websocket, which then forgets its socket."""
     head = handshake("/api/dev/status/live", headers)
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         async with await open_stream(opsd.port) as stream:
             await stream.send_all(head)
             answer = b""
@@ -228,7 +228,7 @@ async def test_at_the_end_live_clients_are_told_and_it_exits_with_0() -> None:
         reason = closed.value.reason
         assert reason is not None
         assert reason.code == 1001
-        assert await opsd.wait_exit(within=GRACE + 5) == 0
+        assert await opsd.wait_exit() == 0
 
 
 async def test_a_client_that_takes_nothing_does_not_hold_up_the_end() -> None:
@@ -240,7 +240,7 @@ async def test_a_client_that_takes_nothing_does_not_hold_up_the_end() -> None:
             await wait_until(lambda: opsd.clients() == 1, "it is connected")
             assert (await get(opsd, "/api/dev/status")).status_code == 200
             opsd.signal()
-            assert await opsd.wait_exit(within=WRITE_TIMEOUT + GRACE + 5) == 0
+            assert await opsd.wait_exit() == 0
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,8 @@ async def test_what_one_client_sends_ends_nobody_else(data: bytes) -> None:
             async with await open_stream(opsd.port) as stream:
                 await stream.send_all(data)
                 if not leaves_at_once:
-                    with trio.move_on_after(0.3):
+                    # Some of it is answered, some is only the beginning of something: it may wait as long as it likes.
+                    with trio.move_on_after(0.1):
                         while await stream.receive_some():
                             pass
         await newest(websocket)
@@ -281,7 +282,7 @@ async def test_a_connection_ends_with_its_client() -> None:
                 visits = trio.CapacityLimiter(20)
                 for _ in range(40):
                     nursery.start_soon(visit, opsd, data, visits)
-            await wait_until(lambda: opsd.clients() == 0, "all are gone", within=LINGER + 5)
+            await wait_until(lambda: opsd.clients() == 0, "all are gone")
         for _ in range(MOST_CONNECTIONS + 50):
             await visit(opsd, request, visits)
 
@@ -290,62 +291,36 @@ async def visit(opsd: DaemonProcess, data: bytes, visits: trio.CapacityLimiter) 
     """Connect, send that, read the beginning of what comes back, and leave."""
     async with visits, await open_stream(opsd.port) as stream:
         await stream.send_all(data)
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             assert await stream.receive_some(), "closed without an answer"
 
 
-async def test_it_is_as_fast_as_promised() -> None:
+async def test_an_answer_asks_nobody() -> None:
+    """What is asked for is there already: the source is asked now and then, and not once for each."""
     async with open_source() as source, open_opsd(targets=f"statusd=http://{HOST}:{source.port}") as opsd:
-        for fresh in (False, True):
-            rounds: list[list[float]] = []
-            median = tail = math.inf
-            # What else the machine does comes and goes: it is given more rounds to be over, not a weaker bound.
-            while len(rounds) < 3 or (len(rounds) < 15 and (median > 0.005 or tail > 0.015)):
-                rounds.append(await measure(opsd, 120, fresh=fresh))
-                median = statistics.median(values[len(values) // 2] for values in rounds)
-                tail = statistics.median(values[int(len(values) * 0.99)] for values in rounds)
-            sys.stdout.write(f"fresh={fresh}: p50 {median * 1000:.2f} ms, p99 {tail * 1000:.2f} ms\n")
-            assert median <= 0.005
-            assert tail <= 0.015
+        source.push(7)
 
+        async def is_known() -> bool:
+            status = (await get(opsd, "/api/dev/status")).json()
+            return bool(status["vector"]["sessions"]["websocketConnections"] == 7)
 
-async def measure(opsd: DaemonProcess, count: int, *, fresh: bool) -> list[float]:
-    """The sorted times of that many answers at 50 a second, each on a connection of its own if `fresh`."""
-    request = f"GET /api/dev/status HTTP/1.1\r\nHost: {HOST}:{opsd.port}\r\n\r\n".encode()
-    seconds: list[float] = []
-    stream = await open_stream(opsd.port)
-    try:
-        begun = trio.current_time()
-        for number in range(count):
-            await trio.sleep_until(begun + number / 50)
-            if fresh:
-                await stream.aclose()
-            start = trio.current_time()
-            if fresh:
-                stream = await open_stream(opsd.port)
-            await stream.send_all(request)
-            answer = b""
-            while b'"meta"' not in answer or not answer.endswith(b"}}"):
-                answer += (chunk := await stream.receive_some())
-                assert chunk, "closed in the middle of an answer"
-            seconds.append(trio.current_time() - start)
-            assert answer.startswith(b"HTTP/1.1 200")
-    finally:
-        await trio.aclose_forcefully(stream)
-    return sorted(seconds)
+        await wait_until(is_known, "the source is known")
+        asked = source.asked
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
+            for _ in range(300):
+                assert (await client.get(url(opsd, "/api/dev/status"))).status_code == 200
+        assert source.asked - asked < 100
 
 
 @pytest.fixture
 def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where a tmux server of the test's own has its socket; the server ends with the test."""
-    program = shutil.which("tmux")
-    if program is None:
-        pytest.skip("there is no tmux on this machine")
+    program = needs.program("tmux")
     with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
         monkeypatch.setenv("TMUX_TMPDIR", directory)
         monkeypatch.delenv("TMUX", raising=False)
         yield Path(directory)
-        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=10)
+        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=PATIENCE)
 
 
 async def test_tmux_runs_the_platform(
@@ -372,14 +347,15 @@ async def test_tmux_runs_the_platform(
 
         started = await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)
         assert started.status_code == 200, started.text
-        assert [pane["window"] for pane in started.json()["panes"]] == list(names)
+        assert [pane["window"] for pane in started.json()["panes"]] == [*names, "logs"]
         assert (await get(opsd, "/api/dev/tmux/start", "POST", headers=CHANGE)).status_code == 409
 
         panes: list[dict[str, Any]] = []
 
         async def are_listening() -> bool:
-            panes[:] = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
-            return len(panes) == 2 and all('"ready"' in "".join(pane["lines"]) for pane in panes)
+            *panes[:], logs = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            assert (len(panes), logs["window"]) == (2, "logs")
+            return all('"ready"' in "".join(pane["lines"]) for pane in panes)
 
         await wait_until(are_listening, "both daemons are ready")
         for pane in panes:
@@ -431,7 +407,7 @@ async def test_without_tmux_its_panel_says_so() -> None:
 @pytest.mark.parametrize("there", [True, False], ids=["redis", "no redis"])
 async def test_check_says_how_everything_is(redis_server: EmbeddedRedis, *, there: bool) -> None:
     environ = environment(redis_server if there else NOWHERE, {"targets": f"statusd=http://{HOST}:1"}, module="opsd")
-    with trio.fail_after(60):
+    with trio.fail_after(PATIENCE):
         ended = await trio.run_process(
             [sys.executable, "-m", "opsd", "check"], env=environ, check=False, capture_stdout=True, capture_stderr=True
         )
@@ -439,6 +415,7 @@ async def test_check_says_how_everything_is(redis_server: EmbeddedRedis, *, ther
     assert ended.stderr == b""
     assert ended.returncode == (0 if there else 1)
     assert f"OPS_TARGETS=statusd=http://{HOST}:1" in lines
-    assert any(line.startswith("redis: OK, version " if there else "redis: FAILED: ") for line in lines)
+    expected = r"redis: OK, (redis|valkey) [0-9.]+" if there else r"redis: FAILED: .*"
+    assert any(re.fullmatch(expected, line) for line in lines)
     assert any(line.startswith("warning: statusd: unavailable: ") for line in lines)
     assert any(line.startswith("tmux: ") for line in lines)

@@ -1,7 +1,7 @@
 """The whole platform: a real Redis, statusd and preflightd with their operator's listeners, and opsd watching them.
 
-statusd listens on TCP and asks for a token, preflightd on a Unix socket. CHAOS_SECONDS is how long the sources are
-killed at random.
+statusd listens on TCP and asks for a token, preflightd on a Unix socket. CHAOS_ROUNDS is how often each of the sources
+is killed, at random moments.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import json
 import os
 import random
 import signal
-import socket
-import statistics
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +27,8 @@ from trio_websocket import open_websocket_url
 from opsd.schema import SCHEMA
 from tests.support.daemon import DaemonProcess, open_daemon
 from tests.support.opsd_outside import MOODS, open_outside
-from tests.support.raw import HOST, PATIENCE, connect, wait_until
+from tests.support.ports import free_port
+from tests.support.raw import HOST, NO_TLS, PATIENCE, connect, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -42,21 +42,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 TOKEN: Final = "between-the-daemons"
-DEADLINE: Final = 0.1
-"""Seconds from an event in a daemon to the frame that tells of it."""
-
 ROUNDS: Final = 12
-CHAOS: Final = float(os.environ.get("CHAOS_SECONDS", "20"))
-RATE: Final = 20.0
-OLDEST: Final = 1.2
-"""Seconds that a status is old at most: it is made anew each second, and the machine may be busy."""
+CHAOS: Final = int(os.environ.get("CHAOS_ROUNDS", "2"))
+"""How often each of them is killed."""
 
-LIVES: Final = (1.0, 4.0)
-GAPS: Final = (0.2, 1.5)
+RATE: Final = 20.0
+LIVES: Final = (0.3, 1.5)
+GAPS: Final = (0.1, 1.0)
 
 # What daemons say whose Redis or whose neighbour goes away.
 TROUBLE: Final = (
     "source unavailable",
+    "workers changed",
     "telemetry status changed",
     "traffic mode changed",
     "redis unavailable, retrying",
@@ -107,19 +104,6 @@ def site(redis_server: EmbeddedRedis, tmp_path: Path) -> Site:
     return Site(redis_server, free_port(), tmp_path / "preflightd.sock")
 
 
-def free_port() -> int:
-    """One that no outgoing connection gets: who comes back finds it free."""
-    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
-
-
 @asynccontextmanager
 async def open_platform(
     site: Site, workers: int = 1
@@ -135,7 +119,7 @@ async def open_platform(
 
 
 async def get(opsd: DaemonProcess, path: str, *, encoding: str = "gzip") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
         return await client.get(f"http://{HOST}:{opsd.port}{path}", headers={"Accept-Encoding": encoding})
 
 
@@ -167,29 +151,23 @@ async def workers_of(opsd: DaemonProcess, source: str) -> dict[str, dict[str, An
 
 
 class Frames:
-    """What a live WebSocket brings, and when it came."""
+    """What a live WebSocket brings."""
 
     def __init__(self, websocket: WebSocketConnection) -> None:
         self._websocket = websocket
-        self._frames: list[tuple[float, dict[str, Any]]] = []
+        self._counts: list[int] = []
 
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
             text = await self._websocket.get_message()
-            came = trio.current_time()
             document = json.loads(text)
             _VALIDATOR.validate(document)
-            self._frames.append((came, document))
+            self._counts.append(count(document))
 
-    async def wait(self, connections: int) -> float:
-        """When the first frame came that counts so many WebSockets."""
-
-        def found() -> list[float]:
-            return [at for at, frame in self._frames if count(frame) == connections]
-
-        await wait_until(lambda: bool(found()), f"a frame with {connections} connections")
-        return found()[0]
+    async def wait(self, connections: int) -> None:
+        """Wait for a frame that counts so many WebSockets."""
+        await wait_until(lambda: connections in self._counts, f"a frame with {connections} connections")
 
 
 def count(status: dict[str, Any]) -> int:
@@ -198,26 +176,20 @@ def count(status: dict[str, Any]) -> int:
     return number
 
 
-async def test_a_client_of_a_daemon_is_at_the_live_client_within_100_ms(site: Site) -> None:
+async def test_each_client_of_a_daemon_is_told_to_the_live_client(site: Site) -> None:
     async with open_platform(site) as (statusd, preflightd, opsd):
         address = f"ws://{HOST}:{opsd.port}/api/dev/status/live"
         async with (
-            open_websocket_url(address, disconnect_timeout=2) as websocket,
+            open_websocket_url(address, disconnect_timeout=PATIENCE) as websocket,
             trio.open_nursery() as nursery,
         ):
             frames = Frames(websocket)
             nursery.start_soon(frames.run)
             await frames.wait(0)
-            seconds: list[float] = []
             for number in range(1, ROUNDS + 1):
-                # Beyond what a daemon holds back between two events.
-                await trio.sleep(0.06)
                 daemon, path = (statusd, "/run:log") if number % 2 else (preflightd, "/run")
                 await connect(nursery, daemon.port, path)
-                connected = trio.current_time()
-                seconds.append(max(0.0, await frames.wait(number) - connected))
-            sys.stdout.write(f"101 to frame, ms: {[round(value * 1000, 1) for value in seconds]}\n")
-            assert statistics.median(seconds) <= DEADLINE
+                await frames.wait(number)
             status = await read_status(opsd)
             assert count(status) == ROUNDS
             assert status["vector"]["others"]["memory"] > 2 * 10_000_000
@@ -225,7 +197,21 @@ async def test_a_client_of_a_daemon_is_at_the_live_client_within_100_ms(site: Si
             nursery.cancel_scope.cancel()
 
 
-async def test_every_worker_is_counted_and_one_that_is_killed_comes_back(site: Site) -> None:
+HOLDS: Final = """
+import os, time
+while os.path.exists({hold!r}):
+    time.sleep(0.01)
+"""
+"""Keeps every Python that starts where it is while there is a file."""
+
+
+async def test_every_worker_is_counted_and_one_that_is_killed_comes_back(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, modules = tmp_path / "hold", tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(HOLDS.format(hold=str(hold)))
+    monkeypatch.setenv("PYTHONPATH", str(modules))
     async with open_platform(site, workers=2) as (statusd, _, opsd):
         active = "activeWorkers"
         await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 3, "2 + 1 workers")
@@ -233,16 +219,16 @@ async def test_every_worker_is_counted_and_one_that_is_killed_comes_back(site: S
         assert set(before) == {"statusd-1", "statusd-2"}
         killed: int = before["statusd-1"]["pid"]
         assert killed != statusd.pid
-        seen: set[int] = set()
 
         async def has_come_back() -> bool:
-            seen.add((await read_status(opsd))["vector"]["sessions"][active])
             now = await workers_of(opsd, "statusd")
             return len(now) == 2 and killed not in {worker["pid"] for worker in now.values()}
 
+        hold.touch()
         os.kill(killed, signal.SIGKILL)
+        await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 2, "one is missing")
+        hold.unlink()
         await wait_until(has_come_back, "a worker in its place")
-        assert 2 in seen
         await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 3, "3 workers again")
 
 
@@ -250,15 +236,17 @@ async def test_a_snapshot_of_each_worker_can_be_opened(site: Site) -> None:
     async with open_platform(site, workers=2) as (statusd, _, opsd), trio.open_nursery() as nursery:
         await wait_status(opsd, lambda status: status["vector"]["sessions"]["activeWorkers"] == 3, "3 workers")
         await connect(nursery, statusd.port, "/run:log")
-        for name in (*await workers_of(opsd, "statusd"), *await workers_of(opsd, "preflightd")):
-            zipped = await get(opsd, f"/api/workers/snapshot/{name}", encoding="identity")
-            shown = await get(opsd, f"/api/workers/snapshot/{name}")
-            assert (zipped.status_code, shown.status_code) == (200, 200)
-            assert f'attachment; filename="{name}-' in shown.headers["content-disposition"]
-            assert shown.headers["content-encoding"] == "gzip"
-            for document in (json.loads(gzip.decompress(zipped.content)), shown.json()):
-                assert document["tasks"]
-                assert TOKEN not in json.dumps(document)
+        names = (*await workers_of(opsd, "statusd"), *await workers_of(opsd, "preflightd"))
+        assert len(names) == 3
+        for number, name in enumerate(names):
+            encoding = "gzip" if number % 2 else "identity"
+            answer = await get(opsd, f"/api/workers/snapshot/{name}", encoding=encoding)
+            assert answer.status_code == 200
+            assert f'attachment; filename="{name}-' in answer.headers["content-disposition"]
+            assert answer.headers.get("content-encoding", "identity") == encoding
+            document = json.loads(gzip.decompress(answer.content)) if encoding == "identity" else answer.json()
+            assert document["tasks"]
+            assert TOKEN not in json.dumps(document)
         assert (await get(opsd, "/api/workers/snapshot/statusd-9")).status_code == 404
         nursery.cancel_scope.cancel()
 
@@ -286,16 +274,17 @@ async def test_the_history_survives_a_restart(site: Site) -> None:
         assert datetime.fromisoformat(min(points)) < ended
 
 
+@pytest.mark.sensitive
 async def test_whatever_is_killed_the_status_is_served(site: Site) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    sys.stdout.write(f"seed {seed}, {CHAOS:g} s\n")
+    sys.stdout.write(f"seed {seed}\n")
     rng = random.Random(seed)
     async with (
         open_outside() as outside,
         site.open("opsd", healthy=False, workers_url=outside.url, workers_timeout="1s") as opsd,
         trio.open_nursery() as nursery,
     ):
-        killed: list[str] = []
+        killed: Counter[str] = Counter()
 
         async def live_and_die(module: str) -> None:
             while True:
@@ -304,14 +293,14 @@ async def test_whatever_is_killed_the_status_is_served(site: Site) -> None:
                         await trio.sleep(rng.uniform(*LIVES))
                     finally:
                         daemon.signal(signal.SIGKILL)
-                killed.append(module)
+                killed[module] += 1
                 await trio.sleep(rng.uniform(*GAPS))
 
         async def end_redis() -> None:
             while True:
                 await trio.sleep(rng.uniform(*LIVES))
                 await site.redis.kill()
-                killed.append("redis")
+                killed["redis"] += 1
                 await trio.sleep(rng.uniform(*GAPS))
                 await site.redis.start()
 
@@ -319,35 +308,29 @@ async def test_whatever_is_killed_the_status_is_served(site: Site) -> None:
             while True:
                 await trio.sleep(rng.uniform(*LIVES))
                 outside.mood = rng.choice(MOODS)
-                killed.append(f"outside {outside.mood}")
+                killed["outside"] += 1
 
         for task in (end_redis, change_moods):
             nursery.start_soon(task)
         for module in ("statusd", "preflightd"):
             nursery.start_soon(live_and_die, module)
-        ages = await watch(opsd, CHAOS)
-        sys.stdout.write(f"{len(ages)} answers, oldest {max(ages):.2f} s, killed: {' '.join(killed)}\n")
-        assert {"statusd", "preflightd", "redis"} <= set(killed)
-        late = sum(age > OLDEST for age in ages)
-        assert late <= len(ages) / 100, f"{late} of {len(ages)} were older than {OLDEST:g} s"
-        assert len(ages) >= CHAOS * RATE / 2
+        await watch(opsd, lambda: min(killed[name] for name in ("statusd", "preflightd", "redis", "outside")) >= CHAOS)
         nursery.cancel_scope.cancel()
 
 
-async def watch(opsd: DaemonProcess, seconds: float) -> list[float]:
-    """Ask at `RATE`; every answer is a 200 and valid. Return how old each status was when it came."""
-    ages: list[float] = []
+async def watch(opsd: DaemonProcess, enough: Callable[[], bool]) -> None:
+    """Ask at `RATE` until it is enough, and something was away: every answer is a 200 and valid, and time goes on."""
+    stamps: list[datetime] = []
     seen: set[tuple[str, ...]] = set()
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        begun = trio.current_time()
-        while (now := trio.current_time()) < begun + seconds:
-            answer = await client.get(f"http://{HOST}:{opsd.port}/api/dev/status")
-            came = datetime.now(UTC)
-            assert answer.status_code == 200, answer.text
-            status = answer.json()
-            _VALIDATOR.validate(status)
-            ages.append((came - datetime.fromisoformat(status["timestamp"])).total_seconds())
-            seen.add(tuple(status["meta"]["unavailable"]))
-            await trio.sleep_until(now + 1 / RATE)
-    assert len(seen) > 1, "nothing was ever away"
-    return ages
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
+        with trio.fail_after(CHAOS * PATIENCE):
+            while not enough() or len(seen) < 2:
+                answer = await client.get(f"http://{HOST}:{opsd.port}/api/dev/status")
+                assert answer.status_code == 200, answer.text
+                status = answer.json()
+                _VALIDATOR.validate(status)
+                stamps.append(datetime.fromisoformat(status["timestamp"]))
+                seen.add(tuple(status["meta"]["unavailable"]))
+                await trio.sleep(1 / RATE)
+    assert stamps == sorted(stamps)
+    assert len(set(stamps)) > 1, "always the same status"

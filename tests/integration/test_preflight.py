@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-import statistics
+import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
 
-from tests.support.client import HANGUP_PAYLOAD, PING_PAYLOAD
+from tests.support.client import CLOSE, HANGUP_PAYLOAD
 from tests.support.daemon import environment, open_daemon, run_to_end
 from tests.support.preflight import WEPP, check_no_repeats, frame_of, gather, wait_true
 from tests.support.raw import HOST, PATIENCE, RawClient, connect, fetch, open_redis, wait_until
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.integration
 
 RUN: Final = "batch;;hill-7;;_base"
 
-NO_RESYNC: Final = {"resync_interval": "0", "metrics_enabled": "true", "redis_request_timeout": "5s"}
-"""Nothing but notifications mends anything, and a busy machine is no reason to read twice."""
+NO_RESYNC: Final = {"resync_interval": "0", "metrics_enabled": "true"}
+"""Nothing but notifications mends anything."""
 
 REFUSED: Final = "run hash refused"
 ENDED: Final = "connection ended with error"
@@ -34,14 +34,10 @@ NOTIFICATIONS: Final = "keyspace notifications"
 ALL_FALSE: Final = (
     b'{"type":"preflight","checklist":{"sbs_map":false,"channels":false,"outlet":false,"subcatchments":false,'
     b'"landuse":false,"rangeland_cover":false,"soils":false,"climate":false,"rap_ts":false,"openet_ts":false,'
-    b'"wepp":false,"observed":false,"debris":false,"watar":false,"omni_scenarios":false,"run_path_ce":false,'
-    b'"rhem":false,"dss_export":false},"lock_statuses":{}}'
+    b'"wepp":false,"ag_fields":false,"observed":false,"debris":false,"watar":false,"omni_scenarios":false,'
+    b'"omni_contrasts":false,"run_path_ce":false,"roads":false,"rhem":false,"rusle":false,"geneva":false,'
+    b'"postfire_debris_flow":false,"dss_export":false},"lock_statuses":{}}'
 )
-
-
-def told_at(client: RawClient) -> float:
-    """When its last frame came."""
-    return max(seen.time for seen in client.seen if seen.payload != PING_PAYLOAD)
 
 
 async def reads(redis: RedisConnection) -> int:
@@ -132,33 +128,25 @@ async def test_clients_that_come_while_the_run_is_written_all_know_its_end(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     async with open_daemon(redis_server, NO_RESYNC, module="preflightd") as daemon, open_redis(redis_server) as redis:
-        rng, clients, late = random.Random(3), list[RawClient](), list[float]()
-        for round_ in range(3):
-            written = trio.Event()
-            nursery.start_soon(_write_for, 0.8, redis, rng, round_, written)
-            if not clients:
-                clients = await gather(nursery, daemon.port, [RUN], 100)
-            await written.wait()
-            ended = trio.current_time()
-            async with open_redis(redis_server) as other:
-                await wait_true(other, {RUN: clients})
-            late.append(max(told_at(client) for client in clients) - ended)
-        # The machine that runs the tests may be busy with something else, but hardly each time.
-        assert statistics.median(late) < 0.1, late
+        rng, gathered = random.Random(3), trio.Event()
+        async with trio.open_nursery() as writing:
+            writing.start_soon(_write_until, gathered, redis, rng)
+            clients = await gather(nursery, daemon.port, [RUN], 100)
+            gathered.set()
+        await wait_true(redis, {RUN: clients})
         check_no_repeats(clients)
 
 
-async def _write_for(
-    seconds: float, redis: RedisConnection, rng: random.Random, round_: int, written: trio.Event
-) -> None:
-    """Write to the run every few milliseconds; the last write is answered when `written` is set."""
-    until, number = trio.current_time() + seconds, round_ * 1_000_000
-    while trio.current_time() < until:
+async def _write_until(stop: trio.Event, redis: RedisConnection, rng: random.Random) -> None:
+    """Write to the run every few milliseconds, and some more when the others are done."""
+    number, most = 0, sys.maxsize
+    while number < most:
+        if stop.is_set():
+            most = min(most, number + 50)
         number += 1
         step, lock = rng.choice(WEPP), rng.choice(["true", "false"])
         await redis.call("HSET", RUN, b"timestamps:" + step, number, b"locked:" + step, lock)
         await trio.sleep(rng.uniform(0, 0.006))
-    written.set()
 
 
 async def test_the_last_of_a_burst_is_never_lost(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
@@ -197,7 +185,7 @@ async def test_pages_that_reload_are_never_stale(redis_server: EmbeddedRedis, nu
 
 
 @pytest.mark.parametrize("how", ["DEL", "expiry", "FLUSHALL", "RENAME", "notifications off"])
-async def test_a_change_that_is_not_notified_is_found_within_the_interval(
+async def test_a_change_that_is_not_notified_is_found_by_a_resync(
     redis_server: EmbeddedRedis, nursery: trio.Nursery, how: str
 ) -> None:
     async with open_redis(redis_server) as redis:
@@ -223,10 +211,7 @@ async def test_a_change_that_is_not_notified_is_found_within_the_interval(
                     await redis.call("RENAME", "made-elsewhere", RUN)
                 case _:
                     await redis.call("HSET", RUN, "attrs:has_sbs", "false")
-            changed = trio.current_time()
             await wait_true(redis, {RUN: mine})
-            late = max(told_at(client) for client in mine) - changed
-            assert late < 1.0 + 1.0, f"{late:.3f} s"
             assert all(len(client.messages) == 2 for client in mine)
 
 
@@ -263,14 +248,14 @@ async def test_one_read_per_change_whatever_the_number_of_clients(
     async with open_daemon(redis_server, NO_RESYNC, module="preflightd") as daemon, open_redis(redis_server) as redis:
         clients = await gather(nursery, daemon.port, [RUN], 200)
         # The first client's read; perhaps one more, where a client came before the answer.
-        assert 1 <= await settle(redis) <= 2
-        await redis.call("CONFIG", "RESETSTAT")
+        before = await settle(redis)
+        assert 1 <= before <= 2
         for number in range(20):
             await redis.call("HSET", RUN, "last_modified", number)
             for client in clients:
                 await client.receive(number + 2)
         # The frame tells that the read is over, the statistics that there was no other.
-        assert await settle(redis) == 20
+        assert 1 + 20 <= await settle(redis) <= 2 + 20
         check_no_repeats(clients)
 
 
@@ -297,7 +282,7 @@ async def check_refused(client: RawClient, before: list[bytes]) -> None:
     await client.wait_ended(within=PATIENCE)
     assert client.status == 101
     assert client.messages == [*before, HANGUP_PAYLOAD]
-    assert client.close_code == 1011
+    assert client.seen[-1][1:] == (CLOSE, b"\x03\xf3refused_by_redis")
 
 
 async def test_a_run_that_is_no_hash_ends_its_clients_only(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
@@ -349,18 +334,19 @@ async def test_a_run_that_we_may_not_read_ends_its_clients_only(
 # -- notifications ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flags", ["", "K", "Eh", "EA", "Kx", "KA", "Kh"])
+@pytest.mark.parametrize("flags", ["", "K", "Eh", "EA", "Kx", "KA", "Kh", "Kghx"])
 async def test_a_server_that_does_not_notify_is_told_of_with_the_command_that_mends_it(
     redis_server: EmbeddedRedis, nursery: trio.Nursery, flags: str
 ) -> None:
-    well = flags in {"KA", "Kh"}
+    well = flags in {"KA", "Kh", "Kghx"}
     async with open_redis(redis_server) as redis:
         await redis.call("CONFIG", "SET", "notify-keyspace-events", flags)
         checked = await run_to_end("check", environ=environment(redis_server, module="preflightd"), module="preflightd")
         assert checked.code == 0
         lines = [line for line in checked.stdout.splitlines() if "notify-keyspace-events" in line]
         assert len(lines) == 1
-        assert ("redis-cli config set notify-keyspace-events" in lines[0]) is not well
+        assert lines[0].partition(": ")[0] == ("note" if flags == "Kh" else lines[0] if well else "warning")
+        assert ("redis-cli config set notify-keyspace-events" in lines[0]) is (not well or flags == "Kh")
         expect = set() if well else {NOTIFICATIONS}
         async with open_daemon(redis_server, expect=expect, module="preflightd") as daemon:
             client = await connect(nursery, daemon.port, f"/{RUN}")
@@ -368,6 +354,9 @@ async def test_a_server_that_does_not_notify_is_told_of_with_the_command_that_me
             if not well:
                 (line,) = await daemon.wait_said(NOTIFICATIONS, level="warn")
                 assert "redis-cli config set notify-keyspace-events" in line["warning"]
+            elif flags == "Kh":
+                (line,) = await daemon.wait_said(NOTIFICATIONS, level="info")
+                assert "redis-cli config set notify-keyspace-events hKgx" in line["hint"]
             else:
                 assert not daemon.said(NOTIFICATIONS)
 
@@ -379,7 +368,7 @@ async def test_the_command_that_mends_it_takes_nothing_from_others(redis_server:
         checked = await run_to_end("check", environ=environment(redis_server, module="preflightd"), module="preflightd")
         found = re.search(r"redis-cli config set notify-keyspace-events (\S+)", checked.stdout)
         assert found is not None
-        assert set("ExKh") <= set(found[1])
+        assert set("ExKgh") <= set(found[1])
         await redis.call("CONFIG", "SET", "notify-keyspace-events", found[1])
 
 
@@ -411,6 +400,9 @@ async def test_pages(redis_server: EmbeddedRedis) -> None:
         assert (await fetch(daemon.port, "/")).status == 404
         assert (await fetch(daemon.port, f"/{RUN}")).status == 426
         assert (await fetch(daemon.port, f"/{RUN}:log")).status == 400
+        assert [(await fetch(daemon.port, path)).status for path in ("/metrics/", "/%6detrics", "/health/")] == [
+            404
+        ] * 3
         page = (await fetch(daemon.port, "/metrics")).body.decode()
         for name in ("connections_active", "messages_sent_total", "redis_reconnects_total", "write_errors_total"):
             assert re.search(rf"^preflight2_{name} ", page, re.MULTILINE), name
@@ -423,7 +415,7 @@ async def test_a_drain_says_goodbye_to_every_client(redis_server: EmbeddedRedis,
         for client in clients:
             await client.wait_ended(within=PATIENCE)
             assert client.messages == [ALL_FALSE, HANGUP_PAYLOAD]
-            assert client.close_code == 1001
+            assert client.seen[-1][1:] == (CLOSE, b"\x03\xe9drain")
         assert await daemon.wait_exit() == 0
         assert await redis.subscribers(f"__keyspace@0__:{RUN}") == 0
         assert daemon.said("stopped", code=0)

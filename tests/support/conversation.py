@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,9 @@ import attrs
 import trio
 import trio.testing
 
+from common.config import HANGUP_REASONS
 from common.web.peer import Peer, PeerPolicy
+from common.web.turns import Turns
 from tests.support.client import Client
 from tests.support.streams import BufferedSocket, Duplex, socket_pair
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 RESPONSE: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
-ALL_HANGUPS: Final = frozenset({"drain", "pong_timeout", "redis_unavailable", "refused_by_redis", "internal_error"})
+ALL_HANGUPS: Final = frozenset(HANGUP_REASONS)
 
 POLICY: Final = PeerPolicy(max_backlog=1 << 20, max_message_size=1000, write_timeout=2.0, hangup=ALL_HANGUPS)
 
@@ -83,8 +86,13 @@ async def conversation(
     reads: bool = True,
     observe: Callable[[Peer, str], None] | None = None,
     before: Callable[[Peer], None] | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[Conversation]:
-    """An open conversation; `before` sees the peer before its 101. At the end no task may be left."""
+    """An open conversation; `before` sees the peer before its 101; `turns` are its own unless given, and
+    have no pace.
+
+    At the end no task may be left.
+    """
     stream, sock, theirs = make_transport(transport)
     kinds: list[str] = []
 
@@ -93,7 +101,7 @@ async def conversation(
         if observe is not None:
             observe(peer, kind)
 
-    peer = Peer(stream, sock.as_socket() if sock else None, policy, note)
+    peer = Peer(stream, sock.as_socket() if sock else None, policy, turns or Turns(rate=math.inf), note)
     client = Client(theirs)
     if before is not None:
         before(peer)

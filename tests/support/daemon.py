@@ -24,6 +24,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
+from common.config import Settings
+from opsd.settings import OpsSettings
 from tests.support.raw import HOST, PATIENCE, fetch, wait_until
 
 if TYPE_CHECKING:
@@ -36,11 +38,22 @@ ROOT: Final = Path(__file__).parents[2]
 EXPECTED: Final = frozenset({"origin check disabled"})
 """Warnings of every daemon that is configured as these tests do."""
 
-_PYTHON: Final = (sys.executable, "-W", "default", "-m")
+_NO_PINGS: Final = "is 20s or more: the platform's diagnostics page"
+"""So begins what is said of a PING_INTERVAL of an hour, which keeps pings out of a test's way."""
+
+_PYTHON: Final = (sys.executable, "-W", "default", "-P", "-m")
 """Warnings are shown, so that a descriptor that was forgotten is a line on standard error."""
 
 _PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_", "opsd": "OPS_"}
 _DATABASES: Final = {"statusd": 2, "preflightd": 0, "opsd": 3}
+
+_PATIENT: Final = {
+    "redis_request_timeout": "1m",
+    "write_timeout": "1m",
+    "handshake_timeout": "1m",
+    "drain_timeout": "1m",
+}
+"""A busy machine is no trouble for the daemon to speak of: only what a test is about may be over in less."""
 
 # PR_SET_PDEATHSIG (1): a run of the tests that is killed takes its daemons with it.
 _LAUNCHER: Final = """
@@ -78,14 +91,21 @@ def environment(
     *,
     module: str = "statusd",
 ) -> dict[str, str]:
-    """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) and nothing else for the daemon."""
+    """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) for the daemon, which is patient else."""
     prefix = _PREFIXES[module]
     others = ("REDIS_", *_PREFIXES.values())
     ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     if redis is not None:
         ours[f"{prefix}REDIS_URL"] = redis if isinstance(redis, str) else redis.url(_DATABASES[module])
     ours[f"{prefix}LISTEN_ADDR"] = f"{HOST}:0"
-    return ours | {f"{prefix}{name.upper()}": value for name, value in settings.items()}
+    given = {**_patience(module), **settings}
+    return ours | {f"{prefix}{name.upper()}": value for name, value in given.items()}
+
+
+def _patience(module: str) -> dict[str, str]:
+    """Those of `_PATIENT` that the daemon has."""
+    known = attrs.fields_dict(OpsSettings if module == "opsd" else Settings)
+    return {name: value for name, value in _PATIENT.items() if name in known}
 
 
 async def run_to_end(
@@ -206,6 +226,11 @@ class DaemonProcess:
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
+    def signal_group(self, number: int = signal.SIGTERM) -> None:
+        """Send it to the daemon and its workers at once, as a terminal does, and systemd."""
+        self.signalled = True
+        os.killpg(self._process.pid, number)
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send it a signal."""
         self.signalled = True
@@ -227,6 +252,7 @@ class DaemonProcess:
             line
             for line in self.lines
             if "traceback" in line or (line["level"] in {"warn", "error"} and line["msg"] not in self.expected)
+            if _NO_PINGS not in line.get("warning", "")
         ]
         assert not unexpected, f"not expected: {unexpected}"
         assert not self.stderr, f"on standard error: {self.stderr}"
@@ -247,11 +273,13 @@ async def open_daemon(
     module: str = "statusd",
     command: Sequence[str] | None = None,
     stdout: int | None = None,
+    cwd: Path | None = None,
 ) -> AsyncIterator[DaemonProcess]:
     """Start the daemon and enter the block when it is healthy, or only listening; at its end, SIGTERM and exit `code`.
 
     `expect` are the messages of warnings and errors that the test provokes. With a `stdout` of its own (a descriptor)
-    there is no log to be read: the test gives a `listen_addr` and waits for the daemon itself.
+    there is no log to be read: the test gives a `listen_addr` and waits for the daemon itself. It runs in the project's
+    directory, or in `cwd`.
     """
     with _file() as out, _file() as err:
         process = _spawn(
@@ -259,6 +287,7 @@ async def open_daemon(
             environment(redis, settings, module=module),
             out.fileno() if stdout is None else stdout,
             err.fileno(),
+            cwd,
         )
         daemon = DaemonProcess(process, out, err)
         daemon.expected.update(expect)
@@ -270,6 +299,7 @@ async def open_daemon(
                 daemon.port = int(settings["listen_addr"].rpartition(":")[2])
             if healthy and stdout is None:
                 await wait_until(lambda: _is_healthy(daemon), "healthy")
+                await wait_until(lambda: daemon.clients() == 0, "who asked has left")
             yield daemon
             if not daemon.signalled:
                 daemon.signal()
@@ -286,11 +316,20 @@ async def open_daemon(
                     await daemon.wait_exit()
 
 
-def _spawn(command: Sequence[str], environ: Mapping[str, str], stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], environ: Mapping[str, str], stdout: int, stderr: int, cwd: Path | None
+) -> subprocess.Popen[bytes]:
     # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the death signal is sent when that thread ends.
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
+    # A session of its own: a test may signal its whole group.
     return subprocess.Popen(
-        [*launcher, *command], env=environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+        [*launcher, *command],
+        env=environ,
+        cwd=ROOT if cwd is None else cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from common.secret import Secret
 
 URL = RedisURL(host="redis.test", port=6379, db=2)
-POLICY = LinkPolicy(request_timeout=1.0, retry_base=1.0, retry_max=30.0, max_retries=0)
+POLICY = LinkPolicy(
+    request_timeout=1.0, connect_timeout=1.0, retry_base=1.0, retry_max=30.0, max_retries=0, role_interval=math.inf
+)
 
 
 @attrs.frozen

@@ -60,11 +60,13 @@ class Sent:
 
 @attrs.frozen
 class Gap:
-    """A gap frame: what it said, when it came, when the last message before it was sent, and in which era that was."""
+    """A gap frame: what it said and when it came; of the last message before it when it was sent, when it came and in
+    which era it was."""
 
     seconds: float
     came: float
     heard_until: float
+    last_came: float
     era: int
 
 
@@ -201,15 +203,17 @@ class Traffic:
         arrived: list[int] = []
         gaps: list[Gap] = []
         gaps_at: list[int] = []
+        last_came = 0.0
         for seen in follower.client.seen:
             assert seen.opcode == TEXT
             if seen.payload.startswith(_GAP):
                 last = account[arrived[-1]]
-                gaps.append(Gap(json.loads(seen.payload)["seconds"], seen.time, last.at, last.era))
+                gaps.append(Gap(json.loads(seen.payload)["seconds"], seen.time, last.at, last_came, last.era))
                 gaps_at.append(len(arrived))
             elif seen.payload != PING_PAYLOAD:
                 assert seen.payload in places, f"never published: {seen.payload!r}"
                 arrived.append(places[seen.payload])
+                last_came = seen.time
         assert arrived == sorted(set(arrived)), "twice, or out of order"
         self._check_complete(account, set(arrived), follower.since, forgiven)
         assert follower.wants_gap or not gaps

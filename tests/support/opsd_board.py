@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 import trio.testing
 
 from opsd.board import Board
+from opsd.keys import Keys
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.source import Reading, SnapshotError
 from opsd.sources.target import Endpoint, Target
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from opsd.board import Event
     from opsd.sources.source import Source
+
+KEYS: Final = Keys("opsd:history:test", "opsd:alerts:test")
+"""Where a test's opsd keeps the past."""
 
 
 class HandSource:
@@ -63,12 +66,10 @@ class HandSource:
 
 
 @asynccontextmanager
-async def open_board(
-    sources: Sequence[Source], *, own_routes: int = 10, on_event: Callable[[Event], None] | None = None
-) -> AsyncIterator[tuple[Board, Logbook]]:
+async def open_board(sources: Sequence[Source], *, own_routes: int = 10) -> AsyncIterator[tuple[Board, Logbook]]:
     """A board that runs as long as the block."""
     logbook = Logbook()
-    board = Board(sources, region="us-east-1", own_routes=own_routes, log=logbook.log, on_event=on_event)
+    board = Board(sources, region="us-east-1", own_routes=own_routes, log=logbook.log)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(board.run)
         await trio.testing.wait_all_tasks_blocked()

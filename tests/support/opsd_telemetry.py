@@ -114,6 +114,8 @@ class Telemetry(httpx.AsyncBaseTransport):
     requests: list[httpx.Request] = attrs.field(factory=list)
     snapshot: httpx.Response | None = None
     """Every snapshot; None is 404."""
+    topics: httpx.Response | None = None
+    """The answer of `/topics`; None is 404."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See `httpx.AsyncBaseTransport`."""
@@ -130,6 +132,8 @@ class Telemetry(httpx.AsyncBaseTransport):
             return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
         if request.url.path.startswith("/workers/snapshot/"):
             return self.snapshot or httpx.Response(404)
+        if request.url.path == "/topics":
+            return self.topics or httpx.Response(404)
         if self.status is not None:
             return await self.status()
         return respond(200, encoded(self.document))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from preflightd.checklist import evaluate, to_json
+from preflightd.checklist import packaged, to_json
 from tests.support.raw import PATIENCE, RawClient, connect
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WEPP: Final = (
 
 def frame_of(fields: Mapping[bytes, bytes]) -> bytes:
     """The text that clients get for this hash."""
-    snapshot = evaluate(fields)
+    snapshot = packaged().evaluate(fields)
     content: dict[str, object] = {"type": "preflight", **snapshot.content()}
     if snapshot.last_modified is None:
         del content["last_modified"]

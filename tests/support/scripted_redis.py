@@ -1,7 +1,7 @@
 """A Redis on memory streams that does what its script says, spoken to in the same bytes as a real one.
 
 `open_scripted_redis` owns the server's tasks. A link gets to it by `ScriptedRedis.connect`; a test changes its
-attributes at any time: `unreachable` (connecting raises it), `loading`, `password`, `denied` channels, `proto`,
+attributes at any time: `unreachable` (connecting raises it), `loading`, `password`, `denied` channels, `proto`, `role`,
 `holding` (commands are taken and not answered until `release`; what is published flows on), or `answers`, a function
 that may answer any command itself.
 """
@@ -86,6 +86,7 @@ class ScriptedRedis:
         self.password: bytes | None = None
         self.denied: set[bytes] = set()
         self.proto = 3
+        self.role: bytes | None = b"master"
         self.holding = False
         self.attempted = trio.Event()
         self.answers: Callable[[Peer, Command], bytes | None] = lambda _peer, _command: None
@@ -191,7 +192,10 @@ class ScriptedRedis:
             if options[options.index(b"AUTH") + 2] != self.password:
                 return b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
         peer.authenticated = True
-        return b"%2\r\n" + bulk(b"server") + bulk(b"redis") + bulk(b"proto") + b":%d\r\n" % self.proto
+        fields = [bulk(b"server"), bulk(b"redis"), bulk(b"proto"), b":%d\r\n" % self.proto]
+        if self.role is not None:
+            fields += [bulk(b"role"), bulk(self.role)]
+        return b"%%%d\r\n" % (len(fields) // 2) + b"".join(fields)
 
 
 @asynccontextmanager

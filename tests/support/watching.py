@@ -12,20 +12,23 @@ import trio
 import trio.testing
 
 from common.fanout import Hub, Topic
-from common.metrics import Counters, Histogram
+from common.histogram import Histogram
+from common.metrics import Counters, HashFigures
 from common.redis.subscription import Subscription
-from preflightd.checklist import evaluate
+from preflightd.checklist import packaged
 from preflightd.watcher import Watcher
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from redis.exceptions import RedisError
 
     from common.redis.link import Link
     from common.web.disconnect import Disconnect
     from common.web.peer import Peer
+    from preflightd.checklist import Snapshot
+    from preflightd.evaluator import Hash
 
 RUN: Final = b"__keyspace@0__:run"
 OTHER: Final = b"__keyspace@0__:other"
@@ -38,7 +41,7 @@ FIELD: Final = b"timestamps:build_channels"
 
 def frame_of(fields: dict[bytes, bytes]) -> bytes:
     """The whole frame that is true of this hash."""
-    return evaluate(fields).frame()
+    return packaged().evaluate(fields).frame()
 
 
 class FakeLink:
@@ -48,7 +51,10 @@ class FakeLink:
         self.hashes: dict[bytes, dict[bytes, bytes]] = {}
         self.errors: dict[bytes, RedisError] = {}
         """What it says of a key instead."""
+        self.online = True
         self.latency = LATENCY
+        self.queue = 0.0
+        """Seconds from a wish to read until it is sent."""
         self.reads: dict[bytes, list[float]] = {}
         """When each key was read."""
         self.in_flight: dict[bytes, int] = {}
@@ -70,10 +76,12 @@ class FakeLink:
         self.subscribed.clear()
         await trio.lowlevel.checkpoint()
 
-    async def request(self, *args: bytes | str | int) -> object:
+    async def read(self, *args: bytes | str | int, sending: Callable[[], None]) -> object:
         command, key = args
         assert command == "HGETALL"
         assert isinstance(key, bytes)
+        await trio.sleep(self.queue)
+        sending()
         answer, error = dict(self.hashes.get(key, {})), self.errors.get(key)
         self.reads.setdefault(key, []).append(trio.current_time())
         self.in_flight[key] = self.in_flight.get(key, 0) + 1
@@ -114,15 +122,24 @@ class FakePeer:
 class Setting:
     """A hub whose `run` runs in `nursery`, over a `FakeLink`."""
 
-    def __init__(self, nursery: trio.Nursery, resync_interval: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        resync_interval: float,
+        rng: random.Random,
+        evaluate: Callable[[Hash], Snapshot],
+        push_every_change: bool,
+    ) -> None:
         self.link = FakeLink()
-        self.counters = Counters(delivery=Histogram())
+        self.counters = Counters(delivery=Histogram(), hashes=HashFigures(reads=Histogram()))
         self.logbook = Logbook()
         self.hub = Hub(
             make_link=lambda _hub: cast("Link", self.link),
             make_topic=lambda link: partial(
                 Watcher,
-                request=link.request,
+                read=link.read,
+                evaluate=evaluate,
+                push_every_change=push_every_change,
                 resync_interval=resync_interval,
                 rng=rng,
                 counters=self.counters,
@@ -171,10 +188,22 @@ class Setting:
 
 
 @asynccontextmanager
-async def running(resync_interval: float = 0.0, rng: random.Random | None = None) -> AsyncIterator[Setting]:
+async def running(
+    resync_interval: float = 0.0,
+    rng: random.Random | None = None,
+    *,
+    evaluate: Callable[[Hash], Snapshot] | None = None,
+    push_every_change: bool = False,
+) -> AsyncIterator[Setting]:
     """A setting; without resyncs unless the test asks for them, so that nothing but notifications mends anything."""
     async with trio.open_nursery() as nursery:
-        setting = Setting(nursery, resync_interval, random.Random(1) if rng is None else rng)
+        setting = Setting(
+            nursery,
+            resync_interval,
+            random.Random(1) if rng is None else rng,
+            evaluate or packaged().evaluate,
+            push_every_change,
+        )
         await trio.testing.wait_all_tasks_blocked()
         yield setting
         nursery.cancel_scope.cancel()

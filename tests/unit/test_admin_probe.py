@@ -55,11 +55,15 @@ async def test_the_figures_of_a_process(autojump_clock: MockClock) -> None:
         await trio.sleep(10)
         await running.get("/health")
         await running.get("/nothing")
+        await running.get("/run:log")
+        assert [probe.clients(channel) for channel in (b"run:log", b"other:log", b"nobody:log")] == [2, 0, 0]
         status = probe.status()
         assert (status.id, status.daemon, status.redis, status.ready) == ("1", "statusd", "online", True)
         assert (status.connections, status.topics, status.messages) == (2, 1, 2)
         assert 12 <= status.uptime < 13
-        assert (status.answers.total, status.answers.server_errors, status.answers.in_flight) == (5, 0, 0)
+        assert (status.answers.total, status.answers.server_errors, status.answers.in_flight) == (3, 0, 0), (
+            "users' only"
+        )
         assert status.disconnects == {"client_closed": 1}
         assert status.delivery.count == 1, "kept for the operator, whatever METRICS_ENABLED says"
         assert status.errors == 0
@@ -85,7 +89,40 @@ async def test_a_request_is_in_flight_until_its_answer_and_its_time_is_counted(a
         running.redis.release()
         await client.send_raw(b"x\r\n\r\n")
         await client.wait(lambda client: client.status is not None)
-        assert (answers.in_flight, answers.total) == (0, 2)
+        assert (answers.in_flight, answers.total) == (0, 1), "a probe is nobody's"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", id="health"),
+        pytest.param(b"HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\n", id="live"),
+        pytest.param(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", id="metrics"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", id="root"),
+        pytest.param(b"GET /run:log HTTP/1.1\r\nHost: x\r\n\r\n", id="no upgrade"),
+        pytest.param(handshake("/health?x=1"), id="a handshake with a page"),
+        pytest.param(b"\x16\x03\x01 nonsense\r\n\r\n", id="no head"),
+    ],
+)
+async def test_what_is_no_users_is_not_counted(autojump_clock: MockClock, request_bytes: bytes) -> None:
+    async with open_service(metrics_enabled="true") as running:
+        answers = running.service.counters.answers
+        for _ in range(20):
+            client = running.arrive()
+            await client.send_raw(request_bytes)
+            await client.wait(lambda client: client.status is not None)
+        assert (answers.total, answers.server_errors, answers.in_flight, answers.seconds) == (0, 0, 0, 0.0)
+
+
+async def test_a_users_handshake_counts_whatever_it_gets(autojump_clock: MockClock) -> None:
+    async with open_service() as running:
+        answers = running.service.counters.answers
+        for number, path in enumerate((PATH, "/no-channel", "/a/b/c"), start=1):
+            client = running.arrive()
+            await client.send_raw(handshake(path))
+            await client.wait(lambda client: client.status is not None)
+            assert (answers.total, answers.in_flight) == (number, 0)
+        assert answers.server_errors == 0
 
 
 async def test_what_is_cut_off_without_an_answer_is_in_flight_no_more(autojump_clock: MockClock) -> None:

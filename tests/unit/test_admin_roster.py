@@ -12,7 +12,7 @@ import trio.testing
 
 from common.admin.informant import PIECE, Informant
 from common.admin.roster import STATUS_TIMEOUT, Roster
-from common.admin.source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
+from common.admin.source import SNAPSHOT_TIMEOUT, Audience, SilentWorkerError, UnknownWorkerError
 from common.admin.status import AnswerFigures, WorkerStatus
 from common.workers.channel import Channel
 from tests.support.admin import ABOUT, worker
@@ -32,6 +32,7 @@ class ScriptedProbe:
     def __init__(self, worker_id: str) -> None:
         self.now = worker(worker_id)
         self.looks = 0
+        self.audiences: dict[bytes, int] = {}
         self.image: bytes | Exception = b"image of " + worker_id.encode()
 
     def status(self, backlog: int | None = None) -> WorkerStatus:
@@ -43,6 +44,9 @@ class ScriptedProbe:
 
     def backlog(self) -> int:
         return self.now.backlog
+
+    def clients(self, channel: bytes) -> int:
+        return self.audiences.get(channel, 0)
 
     async def snapshot(self) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -72,7 +76,7 @@ class Works:
 
     async def start(self, number: int, *, deaf: bool = False) -> Worker:
         """Start a worker; a deaf one hears nothing."""
-        found = self.workers[number] = Worker(ScriptedProbe(str(number + 1)), deaf=deaf)
+        found = self.workers[number] = Worker(ScriptedProbe(str(number)), deaf=deaf)
         await self._nursery.start(self._run, number, found)
         return found
 
@@ -101,7 +105,7 @@ async def open_works(count: int = 2) -> AsyncIterator[Works]:
     """A parent with `count` workers."""
     async with trio.open_nursery() as nursery:
         works = Works(nursery)
-        for number in range(count):
+        for number in range(1, count + 1):
             await works.start(number)
         yield works
         nursery.cancel_scope.cancel()
@@ -118,8 +122,8 @@ async def test_all_workers_are_asked_and_answer_as_one(autojump_clock: MockClock
 async def test_a_worker_that_hangs_is_told_of_as_it_was_and_delays_a_second_at_most(autojump_clock: MockClock) -> None:
     async with open_works() as works:
         await works.roster.status()
-        works.workers[1].deaf = True
-        works.workers[1].probe.now = worker("2", messages=999)
+        works.workers[2].deaf = True
+        works.workers[2].probe.now = worker("2", messages=999)
         started = trio.current_time()
         status = await works.roster.status()
         assert trio.current_time() - started <= STATUS_TIMEOUT + 1e-6
@@ -131,7 +135,7 @@ async def test_a_worker_that_hangs_is_told_of_as_it_was_and_delays_a_second_at_m
 
 async def test_one_that_has_said_nothing_yet_is_not_connected(autojump_clock: MockClock) -> None:
     async with open_works(1) as works:
-        await works.start(1, deaf=True)
+        await works.start(2, deaf=True)
         assert [found.id for found in (await works.roster.status()).workers] == ["1"]
 
 
@@ -148,12 +152,12 @@ async def test_sums_never_go_down_when_a_worker_dies_and_is_replaced(autojump_cl
     async with open_works() as works:
         sums = total(await works.roster.status())
         assert sums == (200, 20, 2, 8)
-        works.workers[0].scope.cancel()
+        works.workers[1].scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         after = await works.roster.status()
         assert len(after.workers) == 1
         assert total(after) == sums
-        successor = await works.start(0)
+        successor = await works.start(1)
         successor.probe.now = worker("1", messages=0, errors=0, answers=AnswerFigures(), disconnects={})
         restarted = await works.roster.status()
         assert len(restarted.workers) == 2
@@ -169,13 +173,13 @@ async def test_a_change_in_any_worker_is_noticed_while_watched_and_costs_nothing
         works.roster.start_watching()
         await trio.sleep(1)
         await works.roster.wait_changed()
-        for number in (0, 1, 0):
-            works.workers[number].probe.now = worker(str(number + 1), connections=50 + number, messages=number)
+        for number in (1, 2, 1):
+            works.workers[number].probe.now = worker(str(number), connections=50 + number, messages=number)
             before = trio.current_time()
             await works.roster.wait_changed()
             assert trio.current_time() - before <= 0.025 + 1e-6
-            assert works.roster.newest().workers[number].connections == 50 + number
-            works.workers[number].probe.now = worker(str(number + 1))
+            assert works.roster.newest().workers[number - 1].connections == 50 + number
+            works.workers[number].probe.now = worker(str(number))
             await works.roster.wait_changed()
         with trio.move_on_after(30) as quiet:
             await works.roster.wait_changed()
@@ -192,10 +196,10 @@ async def test_a_successor_is_watched_like_the_others(autojump_clock: MockClock)
         works.roster.start_watching()
         await trio.sleep(1)
         await works.roster.wait_changed()
-        works.workers[0].scope.cancel()
+        works.workers[1].scope.cancel()
         await works.roster.wait_changed()
         assert [found.id for found in works.roster.newest().workers] == ["2"]
-        await works.start(0)
+        await works.start(1)
         await works.roster.wait_changed()
         assert [found.id for found in works.roster.newest().workers] == ["1", "2"]
 
@@ -207,15 +211,61 @@ async def test_watching_off_and_on_again_does_not_watch_twice(autojump_clock: Mo
             works.roster.stop_watching()
         works.roster.start_watching()
         await trio.sleep(1)
-        looks = works.workers[0].probe.looks
+        looks = works.workers[1].probe.looks
         await trio.sleep(1)
-        assert 38 <= works.workers[0].probe.looks - looks <= 42
+        assert 38 <= works.workers[1].probe.looks - looks <= 42
+
+
+async def test_the_clients_of_a_channel_are_those_of_all_workers(autojump_clock: MockClock) -> None:
+    async with open_works(3) as works:
+        for number, found in works.workers.items():
+            found.probe.audiences = {b"run:log": number, b"other:log": 100}
+        assert await works.roster.audience(b"run:log") == Audience(6)
+        assert await works.roster.audience(b"nobody:log") == Audience(0)
+        assert trio.current_time() < STATUS_TIMEOUT
+
+
+async def test_a_worker_that_hangs_is_left_out_of_the_count_and_named(autojump_clock: MockClock) -> None:
+    async with open_works(3) as works:
+        for found in works.workers.values():
+            found.probe.audiences = {b"run:log": 2}
+        works.workers[2].deaf = True
+        started = trio.current_time()
+        assert await works.roster.audience(b"run:log") == Audience(4, ("2",))
+        assert trio.current_time() - started <= STATUS_TIMEOUT + 1e-6
+
+
+async def test_the_clients_of_a_worker_that_dies_are_gone(autojump_clock: MockClock) -> None:
+    async with open_works() as works, trio.open_nursery() as nursery:
+        for found in works.workers.values():
+            found.probe.audiences = {b"run:log": 2}
+        works.workers[1].deaf = True
+
+        async def die() -> None:
+            await trio.sleep(0.5)
+            works.workers[1].scope.cancel()
+
+        nursery.start_soon(die)
+        assert await works.roster.audience(b"run:log") == Audience(2)
+
+
+@pytest.mark.parametrize("count", [None, -1, "3", True, 1.5])
+async def test_a_number_of_clients_that_is_none_is_nonsense(count: object, autojump_clock: MockClock) -> None:
+    async with open_works(1) as works, trio.open_nursery() as nursery:
+        works.workers[1].deaf = True
+        nursery.start_soon(works.roster.audience, b"run:log")
+        await trio.testing.wait_all_tasks_blocked()
+        (asked,) = [message["clients"] for message in works.workers[1].heard if "clients" in message]
+        with pytest.raises(ValueError, match="number of clients"):
+            works.roster.heard(1, {"clients": asked, "count": count})
+        # To what nobody has asked nobody listens.
+        works.roster.heard(1, {"clients": asked + 1000, "count": count})
 
 
 async def test_a_large_snapshot_comes_in_pieces(autojump_clock: MockClock) -> None:
     async with open_works() as works:
         image = bytes(range(256)) * (PIECE // 100)
-        works.workers[1].probe.image = image
+        works.workers[2].probe.image = image
         assert await works.roster.snapshot("2") == image
         assert await works.roster.snapshot("1") == b"image of 1"
 
@@ -229,7 +279,7 @@ async def test_a_snapshot_of_nobody(worker_id: str, autojump_clock: MockClock) -
 
 async def test_a_worker_that_hangs_gives_no_snapshot_and_is_not_waited_for_long(autojump_clock: MockClock) -> None:
     async with open_works() as works:
-        works.workers[0].deaf = True
+        works.workers[1].deaf = True
         with pytest.raises(SilentWorkerError):
             await works.roster.snapshot("1")
         assert trio.current_time() <= SNAPSHOT_TIMEOUT + 1e-6
@@ -237,11 +287,11 @@ async def test_a_worker_that_hangs_gives_no_snapshot_and_is_not_waited_for_long(
 
 async def test_a_worker_that_dies_over_its_snapshot_is_not_waited_for(autojump_clock: MockClock) -> None:
     async with open_works() as works, trio.open_nursery() as nursery:
-        works.workers[0].deaf = True
+        works.workers[1].deaf = True
 
         async def die() -> None:
             await trio.sleep(0.5)
-            works.workers[0].scope.cancel()
+            works.workers[1].scope.cancel()
 
         nursery.start_soon(die)
         with pytest.raises(SilentWorkerError):
@@ -251,7 +301,7 @@ async def test_a_worker_that_dies_over_its_snapshot_is_not_waited_for(autojump_c
 
 async def test_a_bug_in_looking_does_not_end_the_worker(autojump_clock: MockClock) -> None:
     async with open_works() as works:
-        works.workers[0].probe.image = ZeroDivisionError("bug")
+        works.workers[1].probe.image = ZeroDivisionError("bug")
         with pytest.raises(SilentWorkerError):
             await works.roster.snapshot("1")
         assert works.logbook.said("operator's question failed")
@@ -277,7 +327,7 @@ async def test_an_asker_who_goes_away_leaves_the_channel_whole(autojump_clock: M
 async def test_nonsense_of_a_worker_is_said_to_be_so(message: dict[str, object], autojump_clock: MockClock) -> None:
     async with open_works() as works:
         with pytest.raises(ValueError, match="status"):
-            works.roster.heard(0, message)
+            works.roster.heard(1, message)
 
 
 async def test_the_end_is_told() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
 from common.admin.access import Access
-from common.admin.routes import Page, SnapshotOf, decide
+from common.admin.routes import Page, SnapshotOf, TopicOf, decide
 from common.admin.server import takes_gzip
 from common.config import ListenAddress, UnixAddress
 from common.secret import Secret
@@ -30,7 +31,7 @@ def asked(
     headers: list[tuple[str, str]] | None = None,
     *,
     method: str = "GET",
-) -> Page | SnapshotOf | int:
+) -> Page | SnapshotOf | TopicOf | int:
     """What is asked, or the status of the refusal."""
     decision = decide(make_head(target, OWN if headers is None else headers, method=method), access)
     return decision.status if isinstance(decision, Response) else decision
@@ -41,16 +42,18 @@ def asked(
     ("target", "page"),
     [
         ("/workers/status", Page.STATUS),
-        ("/workers/status/", Page.STATUS),
         ("/workers/status?at=once", Page.STATUS),
         ("/events", Page.EVENTS),
         ("/metrics", Page.METRICS),
         ("/workers/snapshot/1", SnapshotOf("1")),
-        ("/workers/snapshot/%31", SnapshotOf("1")),
         ("/workers/snapshot/a/b", SnapshotOf("a/b")),
+        ("/topics?name=run:log", TopicOf("run:log")),
+        ("/topics?a=b&name=batch%3B%3Bname%3Alog&c", TopicOf("batch;;name:log")),
+        ("http://localhost/topics?name=run", TopicOf("run")),
+        ("/topics?name=", TopicOf("")),
     ],
 )
-def test_the_routes(target: str, page: Page | SnapshotOf, method: str) -> None:
+def test_the_routes(target: str, page: Page | SnapshotOf | TopicOf, method: str) -> None:
     assert asked(target, Access(LOOPBACK, None), method=method) == page
 
 
@@ -59,11 +62,24 @@ def test_the_routes(target: str, page: Page | SnapshotOf, method: str) -> None:
     [
         ("/", "GET", 404),
         ("/health", "GET", 404),
+        ("/topics", "GET", 400),
+        ("/topics?", "GET", 400),
+        ("/topics?name=run:log&name=run:log", "GET", 400),
+        ("/topics?Name=run:log", "GET", 400),
+        ("/topics?name=run:log", "POST", 405),
+        ("/topics/run:log", "GET", 404),
         ("/run:log", "GET", 404),
         ("/workers", "GET", 404),
         ("/workers/snapshot", "GET", 404),
         ("/nothing", "POST", 404),
-        ("/%ff", "GET", 400),
+        ("/%ff", "GET", 404),
+        # A page is its exact bytes: a proxy's rule is about these.
+        ("/workers/status/", "GET", 404),
+        ("/workers%2Fstatus", "GET", 404),
+        ("/%65vents", "GET", 404),
+        ("/metrics/", "GET", 404),
+        ("//metrics", "GET", 404),
+        ("/workers%2Fsnapshot/1", "GET", 404),
         ("*", "OPTIONS", 400),
         ("/workers/status", "POST", 405),
         ("/events", "DELETE", 405),
@@ -90,6 +106,54 @@ def test_a_foreign_host_is_refused_on_loopback_whatever_it_asks(host: str) -> No
     for address in (LOOPBACK, ListenAddress("localhost", 1), ListenAddress("::1", 1)):
         assert asked("/events", Access(address, None), [("Host", host)]) == 421
         assert asked("/nothing", Access(address, TOKEN), [("Host", host)]) == 421
+
+
+@pytest.mark.parametrize("target", ["http://evil.example/events", "http://evil.example:9102/events?x"])
+def test_a_foreign_host_in_the_target_is_refused_too(target: str) -> None:
+    assert asked(target, Access(LOOPBACK, None)) == 421
+    assert asked("http://localhost/events", Access(LOOPBACK, None), [("Host", "evil.example")]) == 421
+    assert asked("http://localhost:9102/events", Access(LOOPBACK, None)) == Page.EVENTS
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], None),
+        ([("Sec-Fetch-Site", "same-origin")], None),
+        ([("Sec-Fetch-Site", "none")], None),
+        ([("Sec-Fetch-Site", "cross-site")], 403),
+        ([("Sec-Fetch-Site", "same-site")], 403),
+        ([("Sec-Fetch-Site", "CROSS-SITE")], 403),
+        ([("Sec-Fetch-Site", "whatever")], 403),
+        ([("Sec-Fetch-Site", "")], 403),
+        ([("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")], 403),
+        ([("Origin", "http://127.0.0.1:9102")], None),
+        ([("Origin", "http://127.0.0.1:9103")], 403),
+        ([("Origin", "http://127.0.0.1")], 403),
+        ([("Origin", "http://localhost:9102")], 403),
+        ([("Origin", "https://evil.example")], 403),
+        ([("Origin", "null")], 403),
+        ([("Origin", "")], 403),
+        ([("Origin", "http://127.0.0.1:9102"), ("Origin", "https://evil.example")], 403),
+        ([("Sec-Fetch-Site", "same-origin"), ("Origin", "https://evil.example")], 403),
+    ],
+)
+@pytest.mark.parametrize("address", [LOOPBACK, UNIX])
+def test_a_page_of_another_site_may_not_ask(
+    headers: list[tuple[str, str]], status: int | None, address: ListenAddress | UnixAddress
+) -> None:
+    for target in ("/events", "/workers/status", "/metrics", "/workers/snapshot/1"):
+        answer = asked(target, Access(address, None), [*OWN, *headers])
+        assert (answer if isinstance(answer, int) else None) == status
+
+
+def test_a_page_of_another_site_is_no_guess_at_the_token() -> None:
+    headers = [*OWN, ("Sec-Fetch-Site", "cross-site"), bearer("wrong")]
+    access, client = Access(LOOPBACK, TOKEN), ip_address("192.0.2.1")
+    for _ in range(100):
+        refused = decide(make_head("/events", headers), access, client)
+        assert isinstance(refused, Response)
+        assert refused.status == 403
 
 
 def test_elsewhere_and_on_a_unix_socket_any_host_will_do() -> None:

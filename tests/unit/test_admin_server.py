@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,14 +14,27 @@ import trio.testing
 
 from common.admin.access import Access
 from common.admin.feed import PAUSE
-from common.admin.server import ALIVE, HEAD_TIMEOUT, MAX_CONNECTIONS, RESTART, WRITE_TIMEOUT
-from common.admin.source import SilentWorkerError
+from common.admin.guesses import BURST, EVERY
+from common.admin.quota import EVERY as EVERY_SNAPSHOT
+from common.admin.quota import Quota
+from common.admin.server import (
+    ALIVE,
+    HEAD_TIMEOUT,
+    MAX_CONNECTIONS,
+    MAX_PER_ADDRESS,
+    RESTART,
+    TOLD_EVERY,
+    WRITE_TIMEOUT,
+)
+from common.admin.source import Audience, SilentWorkerError
 from common.exposition import Family
 from common.secret import Secret
 from tests.support.admin import ABOUT, LOOPBACK, Operator, open_admin, worker
 from tests.support.web import read_answer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock
 
 EPSILON = 1e-6
@@ -49,14 +63,16 @@ async def test_the_status_is_json_of_every_worker(autojump_clock: MockClock) -> 
         assert set(document["retired"]) >= {"answers", "disconnects", "messages"}
 
 
-@pytest.mark.parametrize("path", ["/workers/status", "/metrics", "/workers/snapshot/1"])
+@pytest.mark.parametrize("path", ["/workers/status", "/metrics", "/workers/snapshot/1", "/topics?name=run:log"])
 async def test_head_is_get_without_its_body(path: str, autojump_clock: MockClock) -> None:
     async with open_admin(report=UP) as admin:
         admin.source.snapshots["1"] = gzip.compress(b"{}")
-        asked, headed = admin.operator(), admin.operator()
+        asked = admin.operator()
         await asked.ask(path)
-        await headed.ask(path, method="HEAD")
         full = read_answer(await asked.read_to_end())
+        await trio.sleep(EVERY_SNAPSHOT)
+        headed = admin.operator()
+        await headed.ask(path, method="HEAD")
         head = read_answer(await headed.read_to_end(), method="HEAD")
         assert full.body
         assert not head.body
@@ -79,7 +95,7 @@ async def test_a_snapshot_is_gzipped_for_those_who_take_it(autojump_clock: MockC
     text = json.dumps({"connections": list(range(100_000))}).encode()
     async with open_admin() as admin:
         admin.source.snapshots["2"] = gzip.compress(text)
-        zipped, plain = admin.operator(), admin.operator()
+        zipped = admin.operator()
         await zipped.ask("/workers/snapshot/2", [("Accept-Encoding", "br, gzip")])
         answer = read_answer(await zipped.read_to_end())
         assert answer.headers["content-encoding"] == ["gzip"]
@@ -89,6 +105,8 @@ async def test_a_snapshot_is_gzipped_for_those_who_take_it(autojump_clock: MockC
         assert disposition.startswith('attachment; filename="statusd-2-')
         assert disposition.endswith('Z.json"')
         assert gzip.decompress(answer.body) == text
+        await trio.sleep(EVERY_SNAPSHOT)
+        plain = admin.operator()
         await plain.ask("/workers/snapshot/2")
         answer = read_answer(await plain.read_to_end())
         assert "content-encoding" not in answer.headers
@@ -100,6 +118,83 @@ async def test_a_snapshot_that_cannot_be_had(autojump_clock: MockClock) -> None:
         admin.source.snapshots["2"] = SilentWorkerError()
         assert (await get(admin.operator(), "/workers/snapshot/1"))[0] == 404
         assert (await get(admin.operator(), "/workers/snapshot/2"))[0] == 504
+
+
+async def test_a_worker_is_asked_for_a_snapshot_once_in_ten_seconds_whoever_asks(autojump_clock: MockClock) -> None:
+    async with open_admin() as admin:
+        admin.source.snapshots |= {"1": gzip.compress(b"{}"), "2": SilentWorkerError(), "4": RuntimeError("a bug")}
+
+        async def ask(worker_id: str, address: str) -> tuple[int, list[str]]:
+            operator = admin.operator(address=address)
+            await operator.ask(f"/workers/snapshot/{worker_id}")
+            answer = read_answer(await operator.read_to_end())
+            return answer.status, answer.headers.get("retry-after", [])
+
+        begun = trio.current_time()
+        assert await ask("1", "192.0.2.1") == (200, [])
+        assert await ask("1", "192.0.2.2") == (429, ["10"])
+        # Another worker has a time of its own; one that failed to answer has spent it all the same.
+        assert await ask("2", "192.0.2.1") == (504, [])
+        assert await ask("2", "192.0.2.2") == (429, ["10"])
+        assert await ask("4", "192.0.2.1") == (500, [])
+        assert await ask("4", "192.0.2.2") == (429, ["10"])
+        # Who is no worker is not remembered.
+        assert await ask("3", "192.0.2.1") == (404, [])
+        assert await ask("3", "192.0.2.1") == (404, [])
+        await trio.sleep_until(begun + 9.5)
+        assert await ask("1", "192.0.2.1") == (429, ["1"])
+        await trio.sleep_until(begun + 10)
+        assert await ask("1", "192.0.2.1") == (200, [])
+        assert await ask("1", "192.0.2.1") == (429, ["10"])
+        metrics = (await get(admin.operator(), "/metrics"))[1].decode()
+        counted = {
+            outcome: f'status2_snapshots_total{{outcome="{outcome}"}}' for outcome in ("taken", "refused", "failed")
+        }
+        assert f"{counted['taken']} 2.0\n" in metrics
+        assert f"{counted['refused']} 5.0\n" in metrics
+        assert f"{counted['failed']} 2.0\n" in metrics
+        assert [line["reason"] for line in admin.logbook.said("admin request refused")].count("snapshot_quota") == 5
+
+
+async def test_the_quota_forgets_what_is_over(autojump_clock: MockClock) -> None:
+    quota = Quota()
+    for number in range(1000):
+        assert quota.begin(str(number)) == 0
+        await trio.sleep(EVERY_SNAPSHOT / 10)
+    assert len(quota._begun) <= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "audience"),
+    [
+        ("run:log", b"run:log", Audience(3)),
+        ("batch%3B%3Bname:log", b"batch;;name:log", Audience(0)),
+        ("run:log", b"run:log", Audience(2, ("2", "3"))),
+    ],
+)
+async def test_how_many_clients_a_channel_has(
+    name: str, channel: bytes, audience: Audience, autojump_clock: MockClock
+) -> None:
+    async with open_admin() as admin:
+        admin.source.audiences[channel] = audience
+        status, body = await get(admin.operator(), f"/topics?name={name}")
+        assert status == 200
+        assert json.loads(body) == {
+            "name": channel.decode(),
+            "clients": audience.clients,
+            "silent": list(audience.silent),
+        }
+
+
+@pytest.mark.parametrize(
+    "name", ["", "run", "run:", ":log", "/run:log", "run:log/", "r%20n:log", "x" * 257 + ":log", "%FF:a"]
+)
+async def test_what_is_no_channel_is_not_asked_for(name: str, autojump_clock: MockClock) -> None:
+    async with open_admin() as admin:
+        status, body = await get(admin.operator(), f"/topics?name={name}")
+        assert status == 400
+        assert body.count(b"\n") == 1
+        assert admin.logbook.said("admin request refused")[0]["reason"] == "bad_name"
 
 
 async def test_metrics_are_served(autojump_clock: MockClock) -> None:
@@ -143,6 +238,95 @@ async def test_connections_are_few_and_a_place_comes_free_again(autojump_clock: 
         await idle[0].stream.aclose()
         await idle[0].ended.wait()
         assert (await get(admin.operator(), "/workers/status"))[0] == 200
+
+
+async def test_one_address_never_has_all_places(autojump_clock: MockClock) -> None:
+    async with open_admin() as admin:
+        for number in range(MAX_PER_ADDRESS):
+            admin.operator(address=f"2001:db8::{number:x}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert read_answer(await admin.operator(address="2001:db8::ffff").read_to_end()).status == 503
+        for other in ("2001:db8:0:1::1", "192.0.2.1", None):
+            assert (await get(admin.operator(address=other), "/workers/status"))[0] == 200
+
+
+async def test_behind_a_proxy_the_places_are_the_forwarded_clients(autojump_clock: MockClock) -> None:
+    access = Access(LOOPBACK, None, (ip_network("127.0.0.0/8"),))
+    async with open_admin(access) as admin:
+
+        async def listen(forwarded: str) -> bytes:
+            operator = admin.operator(address="127.0.0.1")
+            await operator.ask("/events", [("X-Forwarded-For", forwarded)])
+            return (await operator.head()).split(b" ")[1]
+
+        heard = [await listen("198.51.100.1") for _ in range(MAX_PER_ADDRESS + 1)]
+        assert heard == [b"200"] * MAX_PER_ADDRESS + [b"503"]
+        assert await listen("198.51.100.2") == b"200"
+        assert await listen("9.9.9.9, 198.51.100.1") == b"503"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Sec-Fetch-Site", "cross-site")],
+        [("Origin", "https://evil.example")],
+        [("Origin", "null")],
+    ],
+)
+async def test_pages_of_other_sites_hold_no_place(headers: list[tuple[str, str]], autojump_clock: MockClock) -> None:
+    async with open_admin() as admin:
+        for _ in range(2 * MAX_CONNECTIONS):
+            operator = admin.operator(address="127.0.0.1")
+            assert (await get(operator, "/events", *headers))[0] == 403
+        assert admin.source.watched == 0
+        assert (await get(admin.operator(address="127.0.0.1"), "/workers/status"))[0] == 200
+
+
+async def test_where_an_unreadable_token_is_kept_is_told_to_the_log_only(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    path = tmp_path / "token"
+    async with open_admin(Access(LOOPBACK, Secret.file(path, "STATUS_ADMIN_TOKEN_FILE"))) as admin:
+        status, body = await get(admin.operator(), "/metrics", ("Authorization", "Bearer x"))
+        assert (status, str(path) in body.decode()) == (503, False)
+        (refused,) = admin.logbook.said("admin request refused")
+        assert (refused["reason"], str(path) in refused["error"]) == ("token_unreadable", True)
+
+
+async def test_who_guesses_has_to_wait_and_nobody_else(autojump_clock: MockClock) -> None:
+    async with open_admin(Access(LOOPBACK, Secret.literal("s3cret", "T"))) as admin:
+
+        async def guess(token: str, address: str | None = "192.0.2.1") -> int:
+            return (await get(admin.operator(address=address), "/metrics", ("Authorization", f"Bearer {token}")))[0]
+
+        assert [await guess(f"{n}") for n in range(BURST)] == [401] * BURST
+        assert [await guess(f"{n}") for n in range(90)] == [429] * 90
+        assert await guess("s3cret") == 429, "an answer would be what the guesser wants"
+        assert await guess("s3cret", "192.0.2.2") == 200
+        assert await guess("s3cret", None) == 200
+        assert (await get(admin.operator(address="192.0.2.1"), "/metrics"))[0] == 401, "no token is no guess"
+
+        (told,) = admin.logbook.said("admin token guessed")
+        assert (told["level"], told["guesses"], told["addresses"], told["remote"]) == ("warn", BURST, 1, "192.0.2.1")
+        await trio.sleep(TOLD_EVERY + EPSILON)
+        _, told = admin.logbook.said("admin token guessed")
+        assert told["guesses"] == 91
+        assert await guess("s3cret") == 200
+        await trio.sleep(3 * TOLD_EVERY)
+        assert len(admin.logbook.said("admin token guessed")) == 2
+        refused = [line["reason"] for line in admin.logbook.at_least("info") if "refused" in line["msg"]]
+        assert refused == ["token"] * (BURST + 1), "guesses are told of by their number"
+
+
+async def test_the_answer_to_a_guess_says_when_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_admin(Access(LOOPBACK, Secret.literal("s3cret", "T"))) as admin:
+        for _ in range(BURST):
+            await get(admin.operator(address="::1"), "/metrics", ("Authorization", "Bearer x"))
+        operator = admin.operator(address="::1")
+        await operator.ask("/metrics", [("Authorization", "Bearer x")])
+        answer = read_answer(await operator.read_to_end())
+        assert (answer.status, answer.headers["retry-after"]) == (429, [f"{EVERY:.0f}"])
+        assert answer.line == "too many wrong tokens"
 
 
 async def test_a_bug_in_answering_ends_that_connection_only(autojump_clock: MockClock) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bench.feed import LARGEST_COUNT, SMALLEST_SIZE, checklist_feed, command, payloads, status_feed
-from preflightd.checklist import evaluate
+from preflightd.checklist import packaged
 
 
 def test_a_command_has_lengths_in_bytes() -> None:
@@ -36,13 +36,13 @@ def test_every_write_of_the_checklist_changes_the_frame_and_the_last_frame_is_th
     assert delete == [b"DEL", b"run"]
     assert fill[:2] == [b"HSET", b"run"]
     fields.update(zip(fill[2::2], fill[3::2], strict=True))
-    assert feed.greeting == evaluate(fields).frame()
+    assert feed.greeting == packaged().evaluate(fields).frame()
     frames = [feed.greeting]
     for write in feed.writes(50):
         name, key, *pairs = _parts(write.command)
         assert (name, key) == (b"HSET", b"run")
         fields.update(zip(pairs[::2], pairs[1::2], strict=True))
-        assert write.frame == evaluate(fields).frame()
+        assert write.frame == packaged().evaluate(fields).frame()
         frames.append(write.frame)
     assert len(set(frames)) == 51
 

@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from common.web.frames import text_frame
-from preflightd.checklist import RULES, evaluate, integer, to_json
+from preflightd.checklist import packaged, to_json
+from preflightd.evaluator import integer
 from tests.support.checklist_oracle import expected_json
 from tests.unit.test_web_frames import read_with_websockets, read_with_wsproto
 
@@ -18,25 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEYS: Final = [
-    "sbs_map",
-    "channels",
-    "outlet",
-    "subcatchments",
-    "landuse",
-    "rangeland_cover",
-    "soils",
-    "climate",
-    "rap_ts",
-    "openet_ts",
-    "wepp",
-    "observed",
-    "debris",
-    "watar",
-    "omni_scenarios",
-    "run_path_ce",
-    "rhem",
-    "dss_export",
+    *("sbs_map", "channels", "outlet", "subcatchments", "landuse", "rangeland_cover", "soils", "climate", "rap_ts"),
+    *("openet_ts", "wepp", "ag_fields", "observed", "debris", "watar", "omni_scenarios", "omni_contrasts"),
+    *("run_path_ce", "roads", "rhem", "rusle", "geneva", "postfire_debris_flow", "dss_export"),
 ]
+
+evaluate: Final = packaged().evaluate
 
 LARGEST: Final = 2**63 - 1
 SMALLEST: Final = -(2**63)
@@ -72,7 +60,14 @@ def test_a_captured_project_has_the_expected_answer(path: Path) -> None:
 
 def test_the_projects_show_every_kind() -> None:
     kinds = {path.stem for path in PROJECTS}
-    assert kinds >= {"empty_project", "half_built_project", "finished_project", "rebuilt_project", "locks_held"}
+    assert kinds >= {
+        "empty_project",
+        "half_built_project",
+        "finished_project",
+        "burnt_project",
+        "rebuilt_project",
+        "locks_held",
+    }
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -174,8 +169,8 @@ def test_what_is_no_integer_is_neither_newer_nor_older(text: str) -> None:
 
 
 def test_the_checklist_has_the_keys_of_the_table_in_its_order() -> None:
-    assert len(KEYS) == 18
-    assert list(RULES) == KEYS
+    assert len(KEYS) == 24
+    assert list(packaged().rules) == KEYS
     assert [key for key, _ in evaluate({}).checklist] == KEYS
 
 
@@ -235,8 +230,12 @@ NEWER: Final = [
     ("observed", "run_observed", MODEL),
     ("debris", "run_debris", MODEL),
     ("watar", "run_watar", MODEL),
-    ("omni_scenarios", "run_omni_scenarios", ("run_wepp",)),
-    ("omni_scenarios", "run_omni_scenarios", ("run_wepp_watershed",)),
+    ("wepp", "build_rusle", ("build_landuse", "build_soils", "build_climate")),
+    ("ag_fields", "run_ag_fields", ("run_wepp", "abstract_watershed", "build_landuse", "build_soils", "build_climate")),
+    ("roads", "run_roads", ("run_wepp",)),
+    ("roads", "run_roads", ("run_wepp_watershed",)),
+    ("rusle", "build_rusle", ("build_climate",)),
+    ("geneva", "run_geneva", ("build_landuse", "build_soils", "build_climate")),
     ("run_path_ce", "run_path_ce", ("run_wepp",)),
     ("run_path_ce", "run_path_ce", ("run_wepp_watershed",)),
     ("dss_export", "dss_export", ("run_watar",)),
@@ -251,7 +250,8 @@ COMPARING: Final = pytest.mark.parametrize(
 
 
 def test_every_row_is_among_those_that_are_tested() -> None:
-    assert {key for key, _, _ in NEWER} | {"sbs_map", "channels", "rangeland_cover", "rhem"} == set(KEYS)
+    others = {"sbs_map", "channels", "rangeland_cover", "rhem", "omni_scenarios", "omni_contrasts"}
+    assert {key for key, _, _ in NEWER} | others | {"postfire_debris_flow"} == set(KEYS)
 
 
 @COMPARING
@@ -376,6 +376,49 @@ def test_an_export_is_newer_than_every_run_there_was(
 ) -> None:
     fields = stamps(dss_export=5, run_watar=watar, run_wepp_watershed=on_watershed, run_wepp=run_wepp)
     assert checked(fields, "dss_export") is done
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "wepp", "done"),
+    [
+        ("x", None, True),
+        ("0", "", True),
+        ("", None, False),
+        (None, None, False),
+        (5, 4, True),
+        (5, 5, False),
+        (5, "x", False),
+        ("x", 4, False),
+    ],
+)
+def test_scenarios_count_by_themselves_until_wepp_has_run(scenarios: Value, wepp: Value, done: bool) -> None:
+    assert checked(stamps(run_omni_scenarios=scenarios, run_wepp=wepp), "omni_scenarios") is done
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "scenarios", "wepp", "done"),
+    [
+        ("x", None, None, True),
+        ("x", "x", "", True),
+        ("", None, None, False),
+        (5, 4, None, True),
+        (5, 4, 5, False),
+        (5, "x", 4, True),
+        ("x", 4, None, False),
+    ],
+)
+def test_contrasts_count_by_themselves_until_something_they_compare_has_run(
+    contrasts: Value, scenarios: Value, wepp: Value, done: bool
+) -> None:
+    fields = stamps(run_omni_contrasts=contrasts, run_omni_scenarios=scenarios, run_wepp=wepp)
+    assert checked(fields, "omni_contrasts") is done
+
+
+def test_rusle_is_newer_than_wepp_only_where_wepp_has_run() -> None:
+    assert checked(stamps(build_rusle=5, build_climate=4), "rusle")
+    assert checked(stamps(build_rusle=5, build_climate=4, run_wepp=4), "rusle")
+    assert not checked(stamps(build_rusle=5, build_climate=4, run_wepp=5), "rusle")
+    assert not checked(stamps(build_rusle=5, build_climate=4, run_wepp_watershed="x", run_wepp=4), "rusle")
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------

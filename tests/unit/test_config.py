@@ -24,6 +24,7 @@ from common.config.addresses import NO_ORIGIN
 from common.redis.url import RedisURL
 from common.secret import Secret
 from common.web import disconnect
+from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
         ":9002",
         ListenAddress(None, 9002),
         ("[::1]:0", ListenAddress("::1", 0), "[::1]:0"),
-        ["9002", ":70000", "nonsense", "::1:9002"],
+        [],
     ),
-    ("PING_INTERVAL", "5s", 5.0, ("30s", 30.0, "30s"), ["5", "0", "0s", "-5s", "inf", "soon", "5 s"]),
+    ("PING_INTERVAL", "5s", 5.0, ("19s", 19.0, "19s"), ["5", "0", "0s", "-5s", "inf", "soon", "5 s"]),
     ("PONG_TIMEOUT", "65s", 65.0, ("90s", 90.0, "1m30s"), ["65", "0s", "-1m"]),
     ("WRITE_TIMEOUT", "2s", 2.0, ("1500ms", 1.5, "1.5s"), ["2", "0s", "x"]),
-    ("MAX_BACKLOG", "1MB", 1 << 20, ("64 kb", 65536, "64KB"), ["0", "-1", "1GB", "1.5MB", "lots"]),
-    ("MAX_PAYLOAD", "8MB", 8 << 20, ("1000", 1000, "1000"), ["0", "8M", "x"]),
-    ("MAX_MESSAGE_SIZE", "64KB", 65536, ("1MB", 1 << 20, "1MB"), ["0B", "64KiB", "x"]),
+    ("MAX_BACKLOG", "1MB", 1 << 20, ("64 kb", 65536, "64KB"), ["0", "-1", "1TB", "1.5MB", "lots"]),
+    ("MAX_PAYLOAD", "8MB", 8 << 20, ("1000", 1000, "1000"), ["0", "8T", "x"]),
+    ("MAX_MESSAGE_SIZE", "64KB", 65536, ("1MB", 1 << 20, "1MB"), ["0B", "64iB", "x"]),
     ("MAX_CONNECTIONS", "0", 0, ("1000", 1000, "1000"), ["-1", "1.5", "1k", "٣"]),
     ("MAX_CONNECTIONS_PER_ADDRESS", "0", 0, ("20", 20, "20"), ["-1", "many"]),
     (
@@ -62,6 +63,7 @@ PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
         ["proxy", "10.0.0.0/33", ",", "10.0.0.0/8,proxy"],
     ),
     ("HANDSHAKE_TIMEOUT", "10s", 10.0, ("1m", 60.0, "1m"), ["10", "0"]),
+    ("REDIS_CONNECT_TIMEOUT", "5s", 5.0, ("500ms", 0.5, "500ms"), ["5", "0s"]),
     ("REDIS_REQUEST_TIMEOUT", "1s", 1.0, ("250ms", 0.25, "250ms"), ["1", "0s"]),
     ("REDIS_RETRY_BASE", "1s", 1.0, ("100ms", 0.1, "100ms"), ["1", "0s"]),
     ("REDIS_RETRY_MAX", "30s", 30.0, ("2h", 7200.0, "2h"), ["30", "0s"]),
@@ -69,11 +71,12 @@ PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
     ("METRICS_ENABLED", "false", False, ("On", True, "true"), ["maybe", "2", "y"]),
     ("LOG_LEVEL", "info", "info", ("WARNING", "warn", "warn"), ["trace", "0", "critical"]),
     ("DRAIN_TIMEOUT", "15s", 15.0, ("0", 0.0, "0s"), ["15", "-1s"]),
+    ("DRAIN_DELAY", "0s", 0.0, ("5s", 5.0, "5s"), ["5", "-1s"]),
     ("DRAIN_SPREAD", "0s", 0.0, ("10s", 10.0, "10s"), ["10", "-1s"]),
     (
         "HANGUP",
-        "all",
-        frozenset(HANGUP_REASONS),
+        "refused_by_redis",
+        frozenset({"refused_by_redis"}),
         ("Pong_Timeout, drain", frozenset({"drain", "pong_timeout"}), "drain,pong_timeout"),
         ["some", "drain,slow_consumer", "all,drain", ","],
     ),
@@ -202,7 +205,7 @@ def test_a_redis_url_that_cannot_be_parsed_is_fatal(variable: str, url: str) -> 
 
 def test_url_options_without_effect_are_named() -> None:
     loaded = load_status(REDIS_URL="redis://h/0?read_timeout=3s&a%0Ab=1")
-    assert loaded.warnings == (r"STATUS_REDIS_URL: options that have no effect here: read_timeout, 'a\nb'",)
+    assert loaded.warnings == (r"STATUS_REDIS_URL: options that have no effect here: read_timeout, a\u000ab",)
 
 
 # --- Redis: the password
@@ -215,7 +218,7 @@ def password_file(tmp_path: Path) -> Path:
     return path
 
 
-PASSWORD_SOURCES = ["STATUS_REDIS_PASSWORD_FILE", "STATUS_REDIS_PASSWORD", "REDIS_PASSWORD_FILE", "REDIS_PASSWORD"]
+PASSWORD_SOURCES = ["STATUS_REDIS_PASSWORD_FILE", "REDIS_PASSWORD_FILE", "STATUS_REDIS_PASSWORD", "REDIS_PASSWORD"]
 
 
 @pytest.mark.parametrize("first", range(len(PASSWORD_SOURCES)))
@@ -235,8 +238,27 @@ def test_a_password_given_twice_warns_and_the_file_wins(name: str, password_file
     assert loaded.warnings == (f"{name} and {name}_FILE are both set; the file is used",)
 
 
-def test_a_prefixed_password_overrides_a_plain_one_without_a_word() -> None:
+def test_a_prefixed_password_overrides_a_plain_one_without_a_word(password_file: Path) -> None:
+    path = str(password_file)
     assert load(StatusSettings, {"STATUS_REDIS_PASSWORD": "a", "REDIS_PASSWORD": "b"}).warnings == ()
+    assert load(StatusSettings, {"STATUS_REDIS_PASSWORD_FILE": path, "REDIS_PASSWORD_FILE": "/none"}).warnings == ()
+    assert load(StatusSettings, {"STATUS_REDIS_PASSWORD_FILE": path, "REDIS_PASSWORD": "b"}).warnings == ()
+
+
+def test_a_plain_file_that_overrides_a_prefixed_password_says_so(password_file: Path) -> None:
+    loaded = load(StatusSettings, {"STATUS_REDIS_PASSWORD": "hunter2", "REDIS_PASSWORD_FILE": str(password_file)})
+    assert loaded.settings.redis_password == Secret.file(password_file, "REDIS_PASSWORD_FILE")
+    assert loaded.warnings == ("STATUS_REDIS_PASSWORD and REDIS_PASSWORD_FILE are both set; the file is used",)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_a_blank_source_of_the_password_is_passed_over(blank: str, password_file: Path) -> None:
+    for first, name in enumerate(PASSWORD_SOURCES):
+        environ = dict.fromkeys(PASSWORD_SOURCES[:first], blank) | {name: str(password_file)}
+        secret = load(StatusSettings, environ).settings.redis_password
+        assert secret is not None
+        assert secret.variable == name
+    assert load(StatusSettings, dict.fromkeys(PASSWORD_SOURCES, blank)) == Loaded(StatusSettings(), ())
 
 
 @pytest.mark.parametrize("variable", ["STATUS_REDIS_PASSWORD_FILE", "REDIS_PASSWORD_FILE", "STATUS_ADMIN_TOKEN_FILE"])
@@ -281,18 +303,22 @@ def test_a_bad_origin_pattern_never_opens_the_door(text: str, patterns: tuple[st
 
 # --- The rules between variables
 
+DIAGNOSTICS = "s is 20s or more: the platform's diagnostics page gives up without a ping for 20s"
+
 
 @pytest.mark.parametrize(
     ("ping", "pong", "words"),
     [
         ("5s", "60s", []),
-        ("30s", "60s", []),
+        ("19.999s", "60s", []),
+        ("20s", "60s", [DIAGNOSTICS]),
+        ("30s", "60s", [DIAGNOSTICS]),
         ("5s", "59s", ["STATUS_PONG_TIMEOUT=59s is below 1m"]),
-        ("31s", "61s", ["STATUS_PONG_TIMEOUT=1m1s is below two intervals of STATUS_PING_INTERVAL=31s"]),
-        ("30s", "59s", ["is below 1m", "is below two intervals"]),
+        ("31s", "61s", ["STATUS_PONG_TIMEOUT=1m1s is below two intervals of STATUS_PING_INTERVAL=31s", DIAGNOSTICS]),
+        ("30s", "59s", ["is below 1m", "is below two intervals", DIAGNOSTICS]),
     ],
 )
-def test_a_pong_timeout_that_ends_healthy_clients_warns(ping: str, pong: str, words: list[str]) -> None:
+def test_intervals_that_end_healthy_clients_warn(ping: str, pong: str, words: list[str]) -> None:
     loaded = load_status(PING_INTERVAL=ping, PONG_TIMEOUT=pong)
     assert len(loaded.warnings) == len(words)
     assert all(word in warning for word, warning in zip(words, loaded.warnings, strict=True))
@@ -336,6 +362,56 @@ def test_hangup_reasons_are_the_ends_that_have_a_hangup() -> None:
     assert set(HANGUP_REASONS) == {end.reason for end in ends if end.hangup}
 
 
+@pytest.mark.parametrize(
+    ("settings", "default"), [(StatusSettings, {"refused_by_redis"}), (PreflightSettings, set(HANGUP_REASONS))]
+)
+def test_each_daemon_says_hangup_where_its_client_of_the_platform_needs_it(
+    settings: type[Settings], default: set[str]
+) -> None:
+    assert load(settings, {}).settings.hangup == default
+
+
+@pytest.mark.parametrize("settings", [StatusSettings, PreflightSettings])
+@pytest.mark.parametrize(
+    "bad",
+    ["9002", ":70000", "nonsense", "::1:9002", ":", "*:9002", "host:http", "[::1]", "256.1.1.1:9002", "a\nb:1",
+     "redis://:hunter2@h:1/0"],
+)  # fmt: skip
+def test_a_bad_listen_address_is_fatal_in_one_line(settings: type[Settings], bad: str) -> None:
+    # Its default is every interface: never what was meant by somebody who named one.
+    with pytest.raises(ConfigError, match=f"^{settings.prefix}LISTEN_ADDR='.+' is not .+") as raised:
+        load(settings, {f"{settings.prefix}LISTEN_ADDR": bad})
+    assert str(raised.value).isprintable()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "injected"),
+    [
+        ("SERVICE_HOST", True),
+        ("PORT", True),
+        ("SERVICE_PORT", True),
+        ("SERVICE_PORT_HTTP", True),
+        ("PORT_9002_TCP", True),
+        ("PORT_9002_TCP_ADDR", True),
+        ("PORT_9002_TCP_PROTO", True),
+        ("REDIS_SERVICE_HOST", True),
+        ("SERVICE_HOSTS", False),
+        ("PORTS", False),
+        ("HOST", False),
+        ("EXPORT", False),
+    ],
+)
+def test_what_kubernetes_injects_is_no_mistake(name: str, injected: bool) -> None:
+    assert (load_status(**{name: "tcp://10.0.0.5:9002"}).warnings == ()) is injected
+
+
+def test_an_unknown_name_of_any_kind_is_named_in_one_short_line() -> None:
+    (warning,) = load_status(**{"X\n\x1b\u202e" + "Y" * 5000: "1"}).warnings
+    assert warning.isprintable()
+    assert len(warning) < 300
+
+
 def test_an_unknown_variable_warns() -> None:
     assert load_status(REDIS_PASWORD="hunter2").warnings == (
         "STATUS_REDIS_PASWORD is not a known variable and is ignored; the nearest known name is STATUS_REDIS_PASSWORD",
@@ -355,7 +431,7 @@ def test_secrets_are_masked_everywhere(tmp_path: Path) -> None:
         "STATUS_ADMIN_TOKEN_FILE": str(path),
         "STATUS_ADMIN_TOKEN": "hunter2-token",
         "STATUS_REDIS_PASWORD": "hunter2-typo",
-        "STATUS_LISTEN_ADDR": "redis://:hunter2-misplaced@h:1/0",
+        "STATUS_ADMIN_LISTEN_ADDR": "redis://:hunter2-misplaced@h:1/0",
         "STATUS_TRUSTED_PROXIES": "http://user:hunter2-misplaced@h",
         "STATUS_ALLOWED_ORIGINS": "https://user:hunter2-misplaced@h",
     }

@@ -17,7 +17,10 @@ from common.config.addresses import (
     parse_networks,
     parse_origin_pattern,
 )
+from common.web.forwarded import is_trusted, parse_address
 from common.web.origin import OriginPolicy
+
+RANGES = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "127.0.0.0/8", "::1"]
 
 
 @pytest.mark.parametrize(
@@ -153,13 +156,47 @@ def test_what_is_no_host(text: str) -> None:
         ("0.0.0.0/0", ["0.0.0.0/0"], "0.0.0.0/0"),
         ("none", [], "none"),
         ("NONE", [], "none"),
+        ("private", RANGES, ",".join(RANGES)),
+        ("Private, 203.0.113.0/24", [*RANGES, "203.0.113.0/24"], ",".join([*RANGES, "203.0.113.0/24"])),
+        ("127.0.0.0/8,private,::1", ["127.0.0.0/8", *[r for r in RANGES if r != "127.0.0.0/8"]], None),
     ],
 )
-def test_networks(text: str, networks: list[str], shown: str) -> None:
+def test_networks(text: str, networks: list[str], shown: str | None) -> None:
     parsed = parse_networks(text)
     assert parsed == tuple(map(ip_network, networks))
-    assert format_networks(parsed) == shown
-    assert parse_networks(shown) == parsed
+    assert shown is None or format_networks(parsed) == shown
+    assert parse_networks(format_networks(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("10.0.0.0", True),
+        ("10.255.255.255", True),
+        ("11.0.0.0", False),
+        ("172.15.255.255", False),
+        ("172.17.0.1", True),
+        ("172.31.255.255", True),
+        ("172.32.0.0", False),
+        ("192.168.1.1", True),
+        ("192.169.0.0", False),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::2", False),
+        ("fc00::1", True),
+        ("fdff:ffff::1", True),
+        ("fe00::1", False),
+        # Neither the Internet nor what RFC 1918 names: link-local, shared (RFC 6598), documentation.
+        ("169.254.0.1", False),
+        ("fe80::1", False),
+        ("100.64.0.1", False),
+        ("192.0.2.1", False),
+        ("::ffff:172.17.0.1", True),
+        ("::ffff:192.0.2.1", False),
+    ],
+)
+def test_who_is_private(address: str, inside: bool) -> None:
+    assert is_trusted(parse_address(address), parse_networks("private")) is inside
 
 
 @pytest.mark.parametrize(
@@ -179,6 +216,10 @@ def test_what_are_no_networks(text: str) -> None:
         ("https://app.example.gov/", "https://app.example.gov"),
         ("http://localhost:8080", "http://localhost:8080"),
         ("[::1]:8080", "http://[::1]:8080"),
+        ("[::1]", "http://[::1]:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("2001:DB8:0::1", "https://[2001:db8::1]"),
+        ("127.0.0.1", "http://127.0.0.1:8080"),
         ("chrome-extension://abcdef", "chrome-extension://abcdef"),
         ("*", "https://anything.example"),
     ],
@@ -203,7 +244,11 @@ def test_a_good_pattern_lets_its_origin_in(text: str, origin: str) -> None:
         "a.gov:0",
         "a.gov:65536",
         "*://a.gov",
-        "::1",
+        "::1/64",
+        "https://::1",
+        "[::1",
+        "[:::1]",
+        "[127.0.0.1]x",
         "user@a.gov",
         "größe.example",
         "a.gov;b.gov",

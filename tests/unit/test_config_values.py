@@ -147,6 +147,12 @@ def test_a_sequence_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> Non
         ("64kb", 65536),
         ("64 Kb", 65536),
         ("1MB", 1 << 20),
+        ("1GB", 1 << 30),
+        ("1GiB", 1 << 30),
+        ("1 g", 1 << 30),
+        ("64KiB", 65536),
+        ("64K", 65536),
+        ("2m", 2 << 20),
         ("1 \tmb", 1 << 20),
         ("007", 7),
     ],
@@ -156,10 +162,10 @@ def test_a_size_is_bytes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "KB", "64K", "1GB", "1.5MB", "-1", "+1", "1e3", "1_000", "٦٤", "64KiB", "64KB64KB", "9" * 19, "1\nMB"]
+    "text", ["", "KB", "1TB", "1iB", "1Bi", "1.5MB", "-1", "+1", "1e3", "1_000", "٦٤", "64KB64KB", "9" * 19, "1\nMB"]
 )
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^not a size such as 65536, 64KB or 1MB$"):
+    with pytest.raises(ValueError, match=r"^not a size such as 65536, 64KB, 1MB or 1GB$"):
         parse_size(text)
 
 
@@ -170,7 +176,8 @@ def test_no_limit_in_bytes_is_zero(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(1, "1"), (1000, "1000"), (65536, "64KB"), (1 << 20, "1MB"), (1 << 30, "1024MB")]
+    ("size", "text"),
+    [(1, "1"), (1000, "1000"), (65536, "64KB"), (1 << 20, "1MB"), (1 << 30, "1GB"), (1 << 40, "1024GB")],
 )
 def test_a_size_is_written_in_its_largest_exact_unit(size: int, text: str) -> None:
     assert format_size(size) == text

@@ -155,8 +155,8 @@ def test_a_bad_secret_is_fatal(tmp_path: Path) -> None:
     ("value", "shown"),
     [
         ("plain", "'plain'"),
-        ("two\nlines", r"'two\nlines'"),
-        ("x" * 100, "'" + "x" * 80 + "…'"),
+        ("two\nlines", r"'two\u000alines'"),
+        ("x" * 101, "'" + "x" * 82 + "… (101 characters)'"),
         ("https://user:hunter2@h/x", "'https://***@h/x'"),
         ("redis://:hunter2@h", "'redis://***'"),
         ("REDISS://:hunter2", "'REDISS://***'"),

@@ -11,7 +11,7 @@ import trio.testing
 from common.web.server import RETRY_AFTER
 from tests.support.client import HANGUP_PAYLOAD, Client, handshake
 from tests.support.conversation import TRANSPORTS
-from tests.support.service import CHANNEL, PATH, open_service
+from tests.support.service import CHANNEL, PATH, open_service, status
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -140,6 +140,43 @@ async def test_newcomers_are_told_to_come_again(autojump_clock: MockClock) -> No
         assert (await running.get("/health/live")).status == 200
         assert running.service.counters.rejected == {"draining": 2}
         assert not running.stopped.is_set()
+
+
+async def test_a_delay_lets_proxies_see_the_end_before_any_client_does(autojump_clock: MockClock) -> None:
+    async with open_service(drain_delay="10s", drain_timeout="15s", write_timeout="100s") as running:
+        before, deaf = await running.open(), await running.open(answers=False)
+        start = trio.current_time()
+        running.stop.set()
+        await trio.sleep(9.9)
+        health = await running.get("/health")
+        assert (health.status, bytes(health.body)) == (503, b"draining\n")
+        newcomer = await running.open()
+        running.redis.publish(CHANNEL, b"still here")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [client.messages for client in (before, newcomer)] == [[status(b"still here")]] * 2
+        assert running.logbook.said("draining") == []
+        await trio.sleep(0.2)
+        refused = await running.ask()
+        assert (refused.status, refused.header("retry-after")) == (503, str(RETRY_AFTER))
+        await running.drained()
+        for client in (before, newcomer):
+            assert (client.messages[1:], client.close_code) == FAREWELL
+            assert client.seen[-1].time - start == 10
+        assert not deaf.messages[2:]
+        assert running.stopped_at - start == 10 + 15, "the delay is no part of the timeout"
+        assert running.code == 0
+
+
+async def test_the_end_at_once_does_not_wait_for_the_delay(autojump_clock: MockClock) -> None:
+    async with open_service(drain_delay="1h") as running:
+        client = await running.open()
+        running.stop.set()
+        await trio.sleep(1)
+        start = trio.current_time()
+        running.scope.cancel()
+        await running.stopped.wait()
+        assert running.stopped_at == start
+        await client.wait_ended()
 
 
 async def test_a_handshake_that_waits_for_redis_is_told_too(autojump_clock: MockClock) -> None:

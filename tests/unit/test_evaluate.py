@@ -10,14 +10,14 @@ import attrs
 import pytest
 
 from common.cli import run
-from preflightd.checklist import RULES
+from preflightd.checklist import packaged
 from preflightd.daemon import PREFLIGHTD
 from preflightd.evaluate import EVALUATE, BadInputError, evaluated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTHING_DONE: Final = ",".join(f'"{key}":false' for key in RULES)
+NOTHING_DONE: Final = ",".join(f'"{key}":false' for key in packaged().rules)
 EMPTY_ANSWER: Final = f'{{"checklist":{{{NOTHING_DONE}}},"lock_statuses":{{}},"last_modified":null}}'
 
 BAD: Final = {
@@ -84,30 +84,32 @@ def assert_one_line(ran: Ran, *, beginning: str = "preflightd evaluate: ") -> No
 
 
 def test_an_empty_object_is_a_run_without_a_hash() -> None:
-    assert evaluated("{}") == evaluated(" {\n} ") == EMPTY_ANSWER
+    assert evaluated("{}", packaged()) == evaluated(" {\n} ", packaged()) == EMPTY_ANSWER
 
 
 def test_an_answer_byte_for_byte() -> None:
-    answer = evaluated('{"locked:b":"true","locked:a\\n\\u00fc":"false","timestamps:run_rhem":"+0012","x":"y"}')
+    answer = evaluated(
+        '{"locked:b":"true","locked:a\\n\\u00fc":"false","timestamps:run_rhem":"+0012","x":"y"}', packaged()
+    )
     done = NOTHING_DONE.replace('"rhem":false', '"rhem":true')
     assert answer == f'{{"checklist":{{{done}}},"lock_statuses":{{"a\\nü":false,"b":true}},"last_modified":12}}'
 
 
 @pytest.mark.parametrize("text", ['{"locked:\\ud800":"true"}', '{"locked:a":"\\udfff"}', '{"\\udc80":"\\ud83d"}'])
 def test_half_a_surrogate_pair_is_no_text_and_breaks_nothing(text: str) -> None:
-    answer = evaluated(text)
+    answer = evaluated(text, packaged())
     assert answer.encode().decode() == answer
     assert set(json.loads(answer)) == {"checklist", "lock_statuses", "last_modified"}
 
 
 def test_the_last_of_two_equal_fields_counts() -> None:
-    assert '"last_modified":2' in evaluated('{"last_modified":"1","last_modified":"2"}')
+    assert '"last_modified":2' in evaluated('{"last_modified":"1","last_modified":"2"}', packaged())
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_anything_else_is_refused_in_one_line(case: str) -> None:
     with pytest.raises(BadInputError) as refusal:
-        evaluated(BAD[case])
+        evaluated(BAD[case], packaged())
     assert str(refusal.value).startswith("not ")
     assert str(refusal.value).isprintable()
 

@@ -9,7 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.exposition import Family, Report, Reporter, from_json, merge, render, to_json, totals
-from common.metrics import Counters, DaemonCollector, Gauges, Histogram
+from common.histogram import Histogram
+from common.metrics import Counters, DaemonCollector, Gauges
+from common.version import version
 
 
 def report(counters: Counters | None = None, *, connections: int = 0, redis_up: bool = True) -> Report:
@@ -18,9 +20,14 @@ def report(counters: Counters | None = None, *, connections: int = 0, redis_up: 
         connections_active=connections,
         backlog_bytes=10,
         topics_active=1,
+        ready=True,
+        draining=False,
+        workers=1,
         redis_up=redis_up,
         redis_reconnects=1,
         redis_timeouts=0,
+        redis_round_trips=Histogram(),
+        client_round_trips=None,
         origin_check_disabled=True,
     )
     return Reporter(DaemonCollector("status2", "messages_forwarded", counters or Counters(), lambda: gauges)).report()
@@ -52,6 +59,7 @@ def test_what_processes_have_in_common_is_not_added_up() -> None:
     found = values(merge([report(redis_up=True), report(redis_up=True)]))
     assert found["status2_redis_up"] == 1
     assert found["status2_origin_check_disabled"] == 1
+    assert found[f"status2_build_info{{version={version()}}}"] == 1
     assert found["process_start_time_seconds"] == values(report())["process_start_time_seconds"]
 
 

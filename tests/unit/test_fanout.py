@@ -12,7 +12,8 @@ import trio.testing
 from redis.exceptions import NoPermissionError, TimeoutError  # noqa: A004 - redis-py's name
 
 from common.fanout import BATCH, LINGER, Hub, Topic
-from common.metrics import Counters, Histogram
+from common.histogram import Histogram
+from common.metrics import Counters
 from common.redis.subscription import Subscription
 from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.web.frames import Frames, text_frame
@@ -37,6 +38,7 @@ class FakeLink:
         self.calls: list[tuple[str, bytes]] = []
         self.subscriptions: dict[bytes, Subscription] = {}
         self.closed = False
+        self.online = True
 
     def subscribe(self, channel: bytes) -> Subscription:
         self.calls.append(("subscribe", channel))

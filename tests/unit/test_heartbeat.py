@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -166,14 +165,12 @@ async def test_the_end_is_exact_for_a_peer_whose_ping_came_late(autojump_clock: 
 
 
 async def test_one_that_answers_lives_through_a_day(autojump_clock: MockClock) -> None:
-    began = time.process_time()
     async with beating() as heartbeat:
         peer = FakePeer(answers=True)
         heartbeat.add(peer)
         await trio.sleep(86_400)
     assert len(peer.pings) in {86_400 / INTERVAL, 86_400 / INTERVAL - 1}
     assert peer.ends == []
-    assert time.process_time() - began < 10
 
 
 async def test_a_lively_and_a_silent_peer_side_by_side(autojump_clock: MockClock) -> None:

@@ -19,7 +19,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import common.logs
-from common.logs import LEVELS, ThreadedWriter, make_logger, open_logs
+from common.logs import LEVELS, TEXT_LIMIT, TRACEBACK_LIMIT, ThreadedWriter, make_logger, open_logs
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from common.logs import Logger
-
-PATIENCE: Final = 30.0
-"""Seconds after which a thread that should have done its work is stuck."""
 
 METHODS: Final = ["debug", "info", "warning", "error"]
 
@@ -120,10 +118,10 @@ def test_the_fixed_fields_come_first_and_the_others_as_they_were_given() -> None
     log.info("connection closed", reason="drain", attempt=1, backoff=0.5)
     (line,) = sink.lines
     assert list(strictly(line)) == [
-        "time", "level", "msg", "component", "run_id", "channel", "reason", "attempt", "backoff",
+        "time", "level", "msg", "component", "daemon", "run_id", "channel", "reason", "attempt", "backoff",
     ]  # fmt: skip
     assert line.endswith(
-        ',"level":"info","msg":"connection closed","component":"statusd",'
+        ',"level":"info","msg":"connection closed","component":"statusd","daemon":"statusd",'
         '"run_id":"run","channel":"log","reason":"drain","attempt":1,"backoff":0.5}'
     )
 
@@ -134,7 +132,8 @@ def test_a_part_of_the_daemon_has_its_own_component() -> None:
     log.bind(component="redis").info("redis online")
     log.info("ready")
     assert [strictly(line)["component"] for line in sink.lines] == ["redis", "statusd"]
-    assert list(strictly(sink.lines[0])) == ["time", "level", "msg", "component"]
+    assert list(strictly(sink.lines[0])) == ["time", "level", "msg", "component", "daemon"]
+    assert [strictly(line)["daemon"] for line in sink.lines] == ["statusd", "statusd"]
 
 
 def test_what_is_bound_stays_with_whom_it_was_bound_for() -> None:
@@ -201,7 +200,7 @@ def test_an_exception_brings_its_traceback_in_the_same_line() -> None:
         trace = str(line["traceback"])
         assert trace.startswith("Traceback (most recent call last):\n")
         assert trace.endswith("ValueError: two\nlines")
-        assert set(line) == {"time", "level", "msg", "component", "traceback"}
+        assert set(line) == {"time", "level", "msg", "component", "daemon", "traceback"}
 
 
 def test_no_exception_brings_no_traceback() -> None:
@@ -237,12 +236,66 @@ CIRCLE.append(CIRCLE)
         (True, True),
         (1 << 70, 1 << 70),
         ([1, {"a": (2,)}], [1, {"a": [2]}]),
-        ("x" * 100_000, "x" * 100_000),
     ],
 )
 def test_a_value_of_any_kind_is_said_in_one_line(value: object, said: object) -> None:
     assert logged(value=value)["value"] == said
     assert logged(msg=str(value))["msg"] == str(value)
+
+
+def test_a_field_is_cut_in_its_middle_and_says_so() -> None:
+    for name in ("msg", "error"):
+        text = str(logged(**{name: "a" * 50_000 + "b" * 50_000})[name])
+        assert len(text) <= TEXT_LIMIT
+        assert text.startswith("a" * 900)
+        assert text.endswith("b" * 900)
+        assert "100000 characters" in text
+    assert logged(error="x" * TEXT_LIMIT)["error"] == "x" * TEXT_LIMIT
+    assert len(str(logged(error=OSError("x" * 100_000))["error"])) <= TEXT_LIMIT
+
+
+def test_a_traceback_keeps_its_beginning_and_its_end() -> None:
+    sink = Lines()
+    log = make_logger("info", "statusd", sink)
+    try:
+        raise ValueError("x" * 1_000_000 + "the end")  # noqa: TRY301 - what is logged below
+    except ValueError:
+        log.exception("request failed")
+    trace = str(strictly(sink.lines[0])["traceback"])
+    assert len(trace) <= TRACEBACK_LIMIT
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("xthe end")
+
+
+STEERING: Final = "\x7f\x80\x9f\u2028\u2029\u200e\u200f\u202a\u202e\u2066\u2069\ufeff\ud800\U000e0041"
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=TEXT_LIMIT))
+@example(STEERING)
+def test_no_character_that_steers_a_terminal_is_raw_in_a_line_and_none_is_lost(text: str) -> None:
+    sink = Lines()
+    make_logger("info", "statusd", sink).info(text, error=text, nested={"a": [text]}, thing=Thing(text))
+    (line,) = sink.lines
+    assert line.isprintable()
+    line.encode()
+    parsed = strictly(line)
+    said = [parsed["msg"], parsed["error"], parsed["thing"], *strictly(json.dumps(parsed["nested"])).values()]
+    assert said == [joined(text)] * 3 + [[joined(text)]]
+
+
+class Thing:
+    """An object that JSON has no word for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def joined(text: str) -> str:
+    """`text` as JSON's readers give it back: two halves of a surrogate pair are one character to them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 @pytest.mark.parametrize(
@@ -396,6 +449,16 @@ def test_lines_that_a_full_disk_lost_are_counted_and_said() -> None:
     assert out.dropped == [1]
 
 
+def test_what_the_writer_says_itself_names_the_daemon_too() -> None:
+    out = Output(failures=[OSError(errno.ENOSPC, "No space left on device")])
+    with open_logs("info", "statusd", out) as log:
+        log.info("lost")
+        assert out.entered.wait(PATIENCE)
+        log.info("kept")
+    assert out.dropped == [1]
+    assert {strictly(line)["daemon"] for line in out.lines} == {"statusd"}
+
+
 def test_an_output_that_always_fails_does_not_keep_the_writer_busy_or_from_ending() -> None:
     out = Output(failures=[OSError(errno.EPIPE, "Broken pipe")] * 1000)
     writer = ThreadedWriter(out, limit=100)
@@ -430,8 +493,18 @@ class Counted(io.FileIO):
         return super().write(data)
 
 
-def test_a_full_pipe_that_does_not_block_is_waited_for_at_rest() -> None:
+@pytest.mark.sensitive
+def test_a_full_pipe_that_does_not_block_is_waited_for_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     # Standard output does not block when another process that shares it made it so.
+    rests: list[float] = []
+    sleep = time.sleep
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("common.logs.time.sleep", rest)
+    tried = threading.Event()
     reader, target = os.pipe()
     os.set_blocking(target, False)
     with io.FileIO(reader) as source, Counted(target, "w") as out:
@@ -441,13 +514,15 @@ def test_a_full_pipe_that_does_not_block_is_waited_for_at_rest() -> None:
         out.tries = 0
         writer = ThreadedWriter(out)
         writer.write("line")
-        writer.close(0.5)
-        tries = out.tries
+        while out.tries < 5:
+            tried.wait(0.01)
+        # After each of them.
+        assert out.tries - 1 <= len(rests)
         while filled:
             filled -= len(source.read(filled) or b"")
         writer.close(PATIENCE)
         assert source.read(5) == b"line\n"
-    assert 1 <= tries <= 100
+    assert min(rests) > 0
 
 
 # -- the process's logger ----------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from common.exposition import Reporter, render
-from common.metrics import BUCKETS, Counters, DaemonCollector, Gauges, Histogram
+from common.histogram import BUCKETS, Histogram
+from common.metrics import Counters, DaemonCollector, Gauges
+from common.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -20,9 +22,14 @@ GAUGES: Final = Gauges(
     connections_active=3,
     backlog_bytes=4096,
     topics_active=2,
+    ready=True,
+    draining=False,
+    workers=1,
     redis_up=True,
     redis_reconnects=5,
     redis_timeouts=6,
+    redis_round_trips=Histogram(),
+    client_round_trips=Histogram(),
     origin_check_disabled=False,
 )
 
@@ -70,6 +77,7 @@ def samples(page: Reporter, accept: str = "", prefix: str = "status2") -> Sample
 
 
 EXPECTED: Final[Samples] = {
+    ("status2_build_info", (("version", version()),)): 1,
     ("status2_connections_active", ()): 3,
     ("status2_connections_total", ()): 11,
     ("status2_disconnects_total", (("reason", "drain"),)): 21,
@@ -82,19 +90,27 @@ EXPECTED: Final[Samples] = {
     ("status2_gaps_total", ()): 13,
     ("status2_write_errors_total", ()): 14,
     ("status2_redis_reconnects_total", ()): 5,
+    ("status2_redis_recoveries_total", ()): 4,
     ("status2_redis_timeouts_total", ()): 6,
     ("status2_redis_up", ()): 1,
     ("status2_backlog_bytes", ()): 4096,
     ("status2_topics_active", ()): 2,
     ("status2_origin_check_disabled", ()): 0,
+    ("status2_ready", ()): 1,
+    ("status2_draining", ()): 0,
+    ("status2_workers", ()): 1,
+    ("status2_workers_ready", ()): 1,
+    ("status2_workers_restarted_total", ()): 0,
 }
 """The contract's names."""
+
+HISTOGRAMS: Final = ("delivery_seconds", "redis_round_trip_seconds", "client_round_trip_seconds")
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS_ACCEPT])
 def test_the_names_and_values_of_the_contract(accept: str) -> None:
     found = samples(reporter(counted()), accept)
-    histogram = {key for key in found if key[0].startswith("status2_delivery_seconds_")}
+    histogram = {key for key in found if key[0].startswith(tuple(f"status2_{name}_" for name in HISTOGRAMS))}
     # A counter's other labels may be there beside those that were counted, at 0.
     assert {key: value for key, value in found.items() if key not in histogram and value} == {
         key: value for key, value in EXPECTED.items() if value
@@ -117,9 +133,12 @@ def test_every_family_has_its_type_and_a_help_line(accept: str) -> None:
         for name, family in families(reporter(counted()), accept).items()
         if name.startswith("status2_")
     }
+    # The older format has no type for it.
+    assert types.pop("build" if accept else "build_info") == ("info" if accept else "gauge")
     gauges = {"connections_active", "redis_up", "backlog_bytes", "topics_active", "origin_check_disabled"}
+    gauges |= {"ready", "draining", "workers", "workers_ready"}
     assert {name for name, kind in types.items() if kind == "gauge"} == gauges
-    assert {name for name, kind in types.items() if kind == "histogram"} == {"delivery_seconds"}
+    assert {name for name, kind in types.items() if kind == "histogram"} == set(HISTOGRAMS)
     assert set(types.values()) == {"gauge", "counter", "histogram"}
     assert all(
         family.documentation for name, family in families(reporter(counted())).items() if name.startswith("status2_")

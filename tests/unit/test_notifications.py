@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.redis.errors import NoPermissionError, ProtocolError, RedisConnectionError, RedisTimeoutError, StalledError
-from preflightd.notifications import look, problem, warn
+from preflightd.notifications import look, problem, shortfall, warn
 from tests.support.logbook import Logbook
 
 CLASSES = "KEg$lshzxetdmnA"
@@ -36,7 +36,40 @@ def test_the_command_that_mends_it_does(flags: str) -> None:
     if text is not None:
         command, _, mended = text.partition(": ")[2].rpartition(" ")
         assert command == "redis-cli config set notify-keyspace-events"
-        assert problem(mended) is None
+        assert (problem(mended), shortfall(mended)) == (None, None)
+        assert set(flags) <= set(mended), "somebody else may need what is there"
+
+
+def test_the_command_for_a_server_that_notifies_of_nothing_is_the_recommended_one() -> None:
+    assert str(problem("")).endswith(": redis-cli config set notify-keyspace-events Kghx")
+
+
+@given(st.sets(st.sampled_from(CLASSES)).map(sorted).map("".join))
+def test_what_the_resync_has_to_find_is_a_shortfall_and_no_problem(flags: str) -> None:
+    text = shortfall(flags)
+    assert (text is not None) == (problem(flags) is None and "A" not in flags and not {"g", "x"} <= set(flags))
+    if text is not None:
+        assert ("deleted" in text, "expired" in text) == ("g" not in flags, "x" not in flags)
+        mended = text.rpartition(" ")[2]
+        assert set(flags) <= set(mended)
+        assert (problem(mended), shortfall(mended)) == (None, None)
+
+
+async def test_a_shortfall_is_told_of_and_no_warning() -> None:
+    logbook = Logbook()
+    link: Any = Answering(answer(b"hK"))
+    await warn(link, logbook.log)
+    (line,) = logbook.lines
+    assert (line["level"], line["hint"]) == ("info", shortfall("hK"))
+    assert await look(link) == (True, f"note: {shortfall('hK')}")
+    for flags in (b"xghK", b"AK"):
+        link = Answering(answer(flags))
+        await warn(link, logbook.log)
+        assert await look(link) == (
+            True,
+            f"redis notifies of changed hashes (notify-keyspace-events={flags.decode()!r})",
+        )
+    assert len(logbook.lines) == 1
 
 
 class Answering:

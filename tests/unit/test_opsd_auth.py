@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.config.addresses import parse_networks
 from common.secret import Secret
+from common.web.forwarded import parse_address
 from opsd.auth import (
     COOKIE,
-    LOGINS,
     MOST_REVOKED,
     REREAD,
     SESSION,
@@ -20,6 +21,7 @@ from opsd.auth import (
     parse_authority,
     same_origin,
 )
+from opsd.guesses import AT_ONCE, EVERY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +110,15 @@ def test_other_hosts(host: str | None) -> None:
         ("http://localhost:9003/", ("localhost", 9003), False),
         ("http://user@localhost:9003", ("localhost", 9003), False),
         ("http://[", ("localhost", 9003), False),
+        ("http://[0:0::1]:9003", ("[::1]", 9003), True),
+        # What no browser sends: a parser of URLs would drop or pass over it.
+        ("http://localhost:90\t03", ("localhost", 9003), False),
+        ("http://local\thost:9003", ("localhost", 9003), False),
+        ("\x01http://localhost:9003", ("localhost", 9003), False),
+        ("http://localhost:9003?", ("localhost", 9003), False),
+        ("http://localhost:9003#", ("localhost", 9003), False),
+        ("http://localhost:09003", ("localhost", 9003), False),
+        ("capacitor://localhost", ("localhost", None), False),
     ],
 )
 def test_an_origin_is_ours_when_host_and_port_are(origin: str, authority: tuple[str, int | None], same: bool) -> None:
@@ -292,14 +303,109 @@ def test_logouts_are_remembered_within_bounds() -> None:
     assert MOST_REVOKED >= 1000
 
 
-def test_logins_are_limited_by_the_second() -> None:
+def bearer(token: str) -> dict[str, str]:
+    return {**OUR_HOST, "authorization": f"Bearer {token}"}
+
+
+def test_who_guesses_is_not_listened_to_for_a_while_and_everybody_else_is() -> None:
     clock = Clock()
-    doorman = guard("sesame", clock=clock)
-    assert [doorman.admit_login() for _ in range(LOGINS + 2)] == [True] * LOGINS + [False] * 2
-    clock.now += 0.999
-    assert not doorman.admit_login()
-    clock.now += 0.001
-    assert doorman.admit_login()
+    heard: list[object] = []
+    doorman = Guard(Secret.literal("sesame", "OPS_TOKEN"), wall=Clock(), clock=clock, on_guess=heard.append)
+    cookie = session_of(doorman.new_cookie(request(OUR_HOST)))
+    guesses = [doorman.refuse_unknown(request(bearer(f"guess {n}"), remote="192.0.2.1")) for n in range(AT_ONCE + 5)]
+    assert [status(refusal) for refusal in guesses] == [401] * AT_ONCE + [429] * 5
+    assert heard == [parse_address("192.0.2.1")] * (AT_ONCE + 5)
+    # The token itself, from there: it would tell who guesses that it is right.
+    refusal = doorman.refuse_unknown(request(bearer("sesame"), remote="192.0.2.1"))
+    assert refusal is not None
+    assert (refusal.status, refusal.headers) == (429, (("Retry-After", "2"),))
+    # A session is no guess; neither is asking without a token.
+    assert doorman.knows(request(cookie, remote="192.0.2.1"))
+    assert status(doorman.refuse_unknown(request(OUR_HOST, remote="192.0.2.1"))) == 401
+    for remote in ("192.0.2.2", "2001:db8::1", None):
+        assert doorman.knows(request(bearer("sesame"), remote=remote))
+    clock.now += EVERY
+    assert doorman.knows(request(bearer("sesame"), remote="192.0.2.1"))
+
+
+def test_a_login_and_both_headers_are_guesses_alike() -> None:
+    doorman = guard("sesame")
+    head = request({**bearer("wrong"), "x-tes-dev-token": "wrong too"}, remote="192.0.2.1")
+    for _ in range(AT_ONCE // 2):
+        assert status(doorman.refuse_unknown(head)) == 401
+    assert status(doorman.refuse_tokens(head, [b"sesame"])) == 429
+    assert doorman.refuse_tokens(request(OUR_HOST, remote="192.0.2.2"), [b"sesame"]) is None
+
+
+def test_behind_a_trusted_proxy_the_client_is_who_it_says() -> None:
+    trusted = parse_networks("127.0.0.0/8,10.0.0.0/8")
+    doorman = Guard(Secret.literal("sesame", "OPS_TOKEN"), wall=Clock(), clock=Clock(), trusted=trusted)
+
+    def asked(token: str, *forwarded: str, remote: str = "127.0.0.1") -> int | None:
+        raw = [(b"host", b"localhost:9003"), (b"authorization", f"Bearer {token}".encode())]
+        raw += [(b"x-forwarded-for", value.encode()) for value in forwarded]
+        return status(doorman.refuse_unknown(Request.parse("GET", "/api/", raw, remote, websocket=False)))
+
+    for n in range(AT_ONCE):
+        # What a client says of itself stands before what the proxies add, on the same line or the next.
+        assert asked("wrong", f"203.0.113.{n}, 192.0.2.1, 10.0.0.1") == 401
+    assert asked("sesame", "192.0.2.1") == 429
+    assert asked("sesame", "203.0.113.1", "192.0.2.1") == 429
+    assert asked("sesame", "192.0.2.2") is None
+    # Nobody else's word is taken.
+    assert asked("sesame", "192.0.2.2", remote="192.0.2.1") == 429
+
+
+def test_all_addresses_of_a_network_of_ipv6_are_one() -> None:
+    doorman = guard("sesame")
+    for n in range(AT_ONCE):
+        assert not doorman.knows(request(bearer("wrong"), remote=f"2001:db8:0:1::{n + 1:x}"))
+    assert status(doorman.refuse_unknown(request(bearer("sesame"), remote="2001:db8:0:1:ffff::"))) == 429
+    assert doorman.knows(request(bearer("sesame"), remote="2001:db8:0:2::1"))
+
+
+def test_whom_a_request_is_counted_to() -> None:
+    doorman = Guard(None, wall=Clock(), clock=Clock(), trusted=parse_networks("127.0.0.0/8,::1"))
+    assert doorman.share(request(OUR_HOST)) is None
+    assert doorman.share(request({**OUR_HOST, "x-forwarded-for": "192.0.2.1"})) == parse_address("192.0.2.1")
+    assert doorman.share(request(OUR_HOST, remote="2001:db8::1:2:3")) == parse_address("2001:db8::")
+    assert doorman.share(request(OUR_HOST, remote=None)) is None
+
+
+def test_while_the_tokens_file_is_away_nothing_is_a_guess(tmp_path: Path) -> None:
+    file, clock = tmp_path / "token", Clock()
+    file.write_text("sesame")
+    doorman = Guard(Secret.file(file, "OPS_TOKEN_FILE"), wall=Clock(), clock=clock)
+    file.unlink()
+    assert [status(doorman.refuse_unknown(request(bearer("sesame")))) for _ in range(2 * AT_ONCE)] == [401] * 20
+    file.write_text("sesame")
+    clock.now += REREAD
+    assert doorman.knows(request(bearer("sesame")))
+
+
+@pytest.mark.parametrize("token", [None, "sesame"])
+@pytest.mark.parametrize(
+    ("headers", "websocket", "refused"),
+    [
+        ({}, False, False),
+        ({"sec-fetch-site": "none"}, False, False),
+        ({"sec-fetch-site": "same-origin"}, False, False),
+        ({"sec-fetch-site": "cross-site"}, False, True),
+        ({"sec-fetch-site": "same-site"}, False, True),
+        ({"origin": "http://localhost:9003"}, False, False),
+        ({"origin": "http://localhost:8000"}, False, True),
+        ({"origin": "null"}, False, True),
+        ({}, True, False),
+        ({"sec-fetch-site": "cross-site"}, True, True),
+        ({"origin": "http://localhost:9003", "sec-fetch-site": "cross-site"}, True, False),
+        ({"origin": "http://evil.example", "sec-fetch-site": "same-origin"}, True, True),
+    ],
+)
+def test_a_foreign_page_reads_nothing(
+    token: str | None, headers: dict[str, str], *, websocket: bool, refused: bool
+) -> None:
+    head = request({**bearer("sesame"), **headers}, websocket=websocket)
+    assert status(guard(token).refuse_read(head)) == (403 if refused else None)
 
 
 def test_a_rotated_token_counts_at_once_and_its_sessions_end(tmp_path: Path) -> None:
@@ -327,7 +433,7 @@ def test_while_the_token_file_is_unreadable_nobody_passes(tmp_path: Path) -> Non
     clock.now += REREAD
     assert not doorman.knows(head)
     assert not doorman.knows(session)
-    assert not doorman.is_token(b"")
+    assert not doorman.knows(request({**OUR_HOST, "x-tes-dev-token": " "}))
     file.write_text("sesame")
     clock.now += REREAD
     assert doorman.knows(head)

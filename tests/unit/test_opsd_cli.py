@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import socket
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
 from common.config import load, rows
-from opsd.__main__ import run
 from opsd.check import check
+from opsd.cli import run
+from opsd.keys import keys_of
 from opsd.settings import OpsSettings
 from opsd.tmux import Tmux, TmuxStatus
 from tests.support.opsd_board import HandSource
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,14 +73,14 @@ def test_a_taken_port_is_one_line_and_exit_2(capfd: pytest.CaptureFixture[str]) 
 
 
 async def test_a_check_that_finds_redis_says_what_each_source_and_tmux_have_to_say(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     well, away = HandSource("statusd"), HandSource("preflightd")
     well.shows()
     away.fails()
 
-    async def finds_redis(daemon: str, settings: object, out: TextIO) -> bool:
-        del settings
+    async def finds_redis(daemon: str, settings: object, out: TextIO, probe: object) -> bool:
+        del settings, probe
         out.write(f"{daemon}\nredis: OK\n")
         return True
 
@@ -89,12 +93,14 @@ async def test_a_check_that_finds_redis_says_what_each_source_and_tmux_have_to_s
     monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [well, away])
     monkeypatch.setattr(Tmux, "status", no_tmux)
     out = io.StringIO()
-    assert await check(load(OpsSettings, {}).settings, ["one"], out) == 0
+    settings = load(OpsSettings, {}).settings
+    assert await check(settings, ["one"], out) == 0
     assert out.getvalue().splitlines()[0].startswith("OPS_LISTEN_ADDR=")
-    assert out.getvalue().splitlines()[-6:] == [
+    assert out.getvalue().splitlines()[-7:] == [
         "warning: one",
         "opsd",
         "redis: OK",
+        f"history: {keys_of(settings).history}",
         "statusd: OK, 1 workers",
         "warning: preflightd: unavailable: gone",
         "tmux: none: not installed",

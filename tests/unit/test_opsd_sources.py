@@ -17,10 +17,10 @@ import trio.testing
 from common.secret import Secret
 from opsd.sources.daemon import SILENCE, DaemonSource
 from opsd.sources.events import Comment, EventParser, EventTooLargeError, ServerEvent
-from opsd.sources.polled import PolledSource
-from opsd.sources.source import SnapshotError
+from opsd.sources.polled import STATUS_LIMIT, PolledSource
+from opsd.sources.source import Audience, AudienceError, SnapshotError
 from opsd.sources.target import Endpoint, Target
-from opsd.sources.workers import GarbageError, parse_status
+from opsd.sources.workers import MOST_WORKERS, GarbageError, parse_status
 from tests.support.opsd_telemetry import Telemetry, answering, encoded, endless, event, hang, respond, telemetry, worker
 
 if TYPE_CHECKING:
@@ -123,6 +123,13 @@ def test_a_status_is_read_whole() -> None:
     }
 
 
+def test_the_most_workers_that_can_be_are_read() -> None:
+    counts = {"client_closed": 1, "client_gone": 2, "drain": 3, "pong_timeout": 4, "slow_consumer": 5}
+    body = encoded(telemetry({str(n): worker(disconnects=counts) for n in range(MOST_WORKERS)}))
+    assert len(body) <= STATUS_LIMIT
+    assert len(parse_status(body).workers) == MOST_WORKERS
+
+
 def test_what_is_missing_is_0_and_what_is_unknown_is_passed_over() -> None:
     status = parse_status(b'{"workers":{"1":{"new":[]}},"newer":1}')
     assert status.workers[0].connections == 0
@@ -151,6 +158,8 @@ GARBAGE = [
     b'{"workers":{"\\ud800":{}}}',
     b'{"workers":{"1":{"redis":"\\u0000"}}}',
     encoded({"workers": {str(n): {} for n in range(2000)}}),
+    encoded({"workers": {}, "x": [1] * 70_000}),
+    encoded({"workers": {}, "x": [[]] * 9000}),
     encoded({"workers": {"1": {"disconnects": {str(n): 1 for n in range(200)}}}}),
     *(b'{"workers":{"1":{"rss":' + value.encode() + b"}}}" for value in BAD_VALUES),
     *(b'{"workers":{"1":{"cpu":' + value.encode() + b"}}}" for value in BAD_VALUES),
@@ -533,6 +542,7 @@ async def test_a_snapshot_that_is_not_gzipped_becomes_so() -> None:
     [
         (respond(404), 404),
         (respond(504), 504),
+        (respond(429), 429),
         (respond(500), 502),
         (respond(401), 502),
         (respond(200, b"x", content_encoding="gzip"), 502),
@@ -547,6 +557,41 @@ async def test_why_there_is_no_snapshot(autojump_clock: MockClock, response: htt
             await watch.source.snapshot("1")
     assert caught.value.status == status
     assert caught.value.text.startswith("a: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [("7", 7), ("3600", 3600), ("3601", None), ("0", None), ("", None), ("-1", None), ("²", None), ("9" * 30, None)],
+)
+async def test_when_a_snapshot_can_be_had_is_passed_on(
+    autojump_clock: MockClock, said: str, passed_on: int | None
+) -> None:
+    response = httpx.Response(429, headers=[(b"retry-after", said.encode())], stream=httpx.ByteStream(b""))
+    async with watching(Telemetry(snapshot=response)) as watch:
+        await trio.sleep(0.1)
+        with pytest.raises(SnapshotError, match="a moment ago") as caught:
+            await watch.source.snapshot("1")
+    assert (caught.value.status, caught.value.retry_after) == (429, passed_on)
+
+
+async def test_the_clients_of_a_name_are_asked_for_as_it_is(autojump_clock: MockClock) -> None:
+    server = Telemetry(topics=respond(200, b'{"clients":3,"silent":[]}'))
+    async with watching(server, token=Secret.literal("s3cret", "T")) as watch:
+        await trio.sleep(0.1)
+        assert await watch.source.audience("batch;;a+b&name=c:log") == Audience(3)
+        asked = server.requests[-1]
+        assert dict(asked.url.params) == {"name": "batch;;a+b&name=c:log"}
+        assert asked.headers["authorization"] == "Bearer s3cret"
+
+
+@pytest.mark.parametrize("response", [respond(404), respond(500), respond(200, b"[]"), respond(200, b" " * 20_000)])
+async def test_why_clients_are_not_known(autojump_clock: MockClock, response: httpx.Response) -> None:
+    async with watching(Telemetry(topics=response)) as watch:
+        await trio.sleep(0.1)
+        with pytest.raises(AudienceError, match="a: "):
+            await watch.source.audience("run:log")
+    with pytest.raises(AudienceError, match="not being watched"):
+        await watch.source.audience("run:log")
 
 
 async def test_no_snapshot_of_a_source_that_is_away(autojump_clock: MockClock) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
 import signal
 import threading
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -18,6 +21,8 @@ from opsd.tmux import (
     CALL_TIMEOUT,
     LINES,
     LONGEST_LINE,
+    LONGEST_NAME,
+    MOST_SESSIONS,
     STOP_TIMEOUT,
     WATCH_INTERVAL,
     WATCH_INTERVAL_WITHOUT,
@@ -26,12 +31,13 @@ from opsd.tmux import (
     TmuxConflictError,
     TmuxError,
     TmuxUnavailableError,
-    Window,
     last_lines,
-    make_script,
     parse_panes,
     parse_sessions,
+    parse_titles,
+    socket_path,
 )
+from opsd.tmux_script import LOGS, LogFiles, Window, make_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +49,14 @@ WINDOW = Window("statusd", ("python", "-m", "statusd"), {"A": "1"})
 
 
 _OCTAL = re.compile(r"\\(\d{3})")
+
+
+@pytest.fixture(autouse=True)
+def sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where this test's tmux would have its sockets."""
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmp_path))
+    return tmp_path / f"tmux-{os.getuid()}"
 
 
 @pytest.fixture
@@ -98,10 +112,10 @@ def test_sessions_are_parsed_with_any_name() -> None:
 
 def test_panes_are_parsed_with_any_names() -> None:
     lines = [
-        "0 0 1 2 12968 %0 python|statusd",
-        "1 0 0 0 12970 %1 sleep|a | b",
-        "2 1  0 12971 %2 a b|c",
-        "3 0 0 0 1 notanid sh|x",
+        "0 0 1 [2] [] 12968 %0 python|statusd",
+        "1 0 0 [] [] 12970 %1 sleep|a | b",
+        "2 1  [] [] 12971 %2 a b|c",
+        "3 0 0 [0] [] 1 notanid sh|x",
         "garbage",
     ]
     dead, alive, other = parse_panes(lines)
@@ -110,12 +124,76 @@ def test_panes_are_parsed_with_any_names() -> None:
     assert (other.id, other.index, other.command) == ("%2", "2.1", "a b")
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "number"),
+    [("[0] []", 0, None), ("[2] []", 2, None), ("[] [9]", None, 9), ("[] []", None, None)],
+    ids=["0", "2", "a signal", "unknown"],
+)
+def test_how_a_pane_ended_is_what_tmux_knows_of_it(said: str, code: int | None, number: int | None) -> None:
+    (pane,) = parse_panes([f"0 0 1 {said} 12968 %0 python|statusd"])
+    assert (pane.dead, pane.exit_code, pane.exit_signal) == (True, code, number)
+    document = pane.document()
+    assert (document["exitCode"], document["exitSignal"]) == (code, number)
+
+
+def test_titles_may_hold_anything() -> None:
+    assert parse_titles(["%0 a | b [1] %3 x", "%1 ", "%2", "nonsense", ""]) == {
+        "%0": "a | b [1] %3 x",
+        "%1": "",
+        "%2": "",
+    }
+
+
+async def test_names_and_lists_are_bounded() -> None:
+    many = tuple(f"1 0 1795344550 {'x' * 500}{number}" for number in range(MOST_SESSIONS * 2))
+    program = Program(
+        list_sessions=Output(0, (*many, "1 0 1795344550 ours"), ""),
+        list_panes=lambda: Output(0, (f"0 0 0 [] [] 12 %0 {'c' * 500}|{'w' * 500}", f"%0 {'t' * 500}"), ""),
+    )
+    document: dict[str, Any] = (await Tmux("ours", run=program).status()).document()
+    assert document["online"] is True
+    assert len(document["sessions"]) == MOST_SESSIONS
+    (pane,) = document["panes"]
+    names = [document["sessions"][0]["name"], *(pane[key] for key in ("command", "window", "title"))]
+    assert [len(name) for name in names] == [LONGEST_NAME] * 4
+
+
+@pytest.mark.parametrize(
+    ("environ", "name", "found"),
+    [
+        ({}, None, "TMP/tmux-7/default"),
+        ({}, "mine", "TMP/tmux-7/mine"),
+        ({"TMUX_TMPDIR": "/"}, None, "/tmux-7/default"),
+        ({"TMUX_TMPDIR": "/nowhere/at/all"}, None, "TMP/tmux-7/default"),
+        ({"TMUX": "/run/a b/sock,123,0", "TMUX_TMPDIR": "/"}, None, "/run/a b/sock"),
+        ({"TMUX": "/run/sock,123,0", "TMUX_TMPDIR": "/"}, "mine", "/tmux-7/mine"),
+        ({"TMUX": ",1,0"}, None, "TMP/tmux-7/default"),
+    ],
+)
+def test_the_socket_is_where_tmux_has_it(environ: dict[str, str], name: str | None, found: str) -> None:
+    # Where /tmp is a link, tmux names what it leads to.
+    assert socket_path(environ, name, 7) == Path(found.replace("TMP", os.path.realpath("/tmp")))  # noqa: S108
+
+
+def test_the_attach_command_is_one_for_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    strange = tmp_path / "a b'c"
+    strange.mkdir()
+    monkeypatch.setenv("TMUX_TMPDIR", str(strange))
+    words = shlex.split(Tmux("ours")._attach)
+    assert words == ["tmux", "-S", f"{strange}/tmux-{os.getuid()}/default", "attach", "-t", "ours"]
+
+
 def test_the_last_lines_say_something_and_are_cut() -> None:
     lines = [str(number) for number in range(20)] + ["x" * 5000, "", "  ", ""]
     shown = last_lines(lines)
     assert len(shown) == LINES
     assert shown[-2:] == ("19", "x" * LONGEST_LINE)
     assert last_lines(["", " "]) == ()
+    # tmux says that a pane is dead in its last row.
+    assert last_lines(["the reason", *[""] * 48, "Pane is dead (status 2)"]) == (
+        "the reason",
+        "Pane is dead (status 2)",
+    )
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a.b", "a b", "=x", "x" * 65, "é", "-t;kill-server", "a\n"])
@@ -130,8 +208,9 @@ def test_no_word_from_outside_is_syntax() -> None:
     evil = "'; kill-server \" $(touch /tmp/x) #{pane_id} \n\\ ; é"
     window = Window("statusd", ("python", evil), {"VALUE": evil, "bad name": "x", "TERM": "dumb"})
     script = make_script("ours", [window], Path("/dir/#{x}"))
-    make, *options = script.splitlines()
+    make, *options, title = script.splitlines()
     assert len(options) == 3
+    assert unquote(title)[0] == ["select-pane", "-t", "=ours:=statusd", "-T", "statusd"]
     assert re.fullmatch(r'("(\\\d{3})*"|--| )+', make)
     words = unquote(script)[0]
     decoded = [word.encode("latin-1").decode() for word in words]
@@ -146,7 +225,68 @@ def test_windows_come_without_the_variables_that_are_not_theirs() -> None:
     window = Window("statusd", ("python",), {}, without=("OPS_TOKEN",))
     words = unquote(make_script("ours", [window, window], Path("/")))
     assert words[0][words[0].index("--") + 1 :][1:] == ["-u", "OPS_TOKEN", "python"]
-    assert words[4][:4] == ["new-window", "-d", "-t", "=ours:"]
+    assert words[5][:4] == ["new-window", "-d", "-t", "=ours:"]
+
+
+def test_one_window_more_follows_all_logs(tmp_path: Path) -> None:
+    logs = LogFiles(tmp_path / "a b #{pane_id} %d 'c'")
+    windows = [Window(name, ("python",), {}, without=("OPS_TOKEN",)) for name in ("statusd", "preflightd")]
+    words = unquote(make_script("ours", windows, Path("/"), logs))
+    pipes = [command for command in words if command[0] == "pipe-pane"]
+    assert [command[2] for command in pipes] == ["=ours:=statusd", "=ours:=preflightd"]
+    for window, (*_, command) in zip(windows, pipes, strict=True):
+        # What tmux makes of it goes to a shell.
+        expanded = command.replace("##", "#").replace("%%", "%")
+        assert shlex.split(expanded)[-2] == str(logs.of(window))
+        assert command.count("%") == 2 * expanded.count("%")
+        assert command.count("#") == 2 * expanded.count("#")
+    last = words[-5]
+    assert (last[0], last[last.index("-n") + 1]) == ("new-window", LOGS)
+    assert last[-5:] == ["+1", "-F", "--", *(str(logs.of(window)) for window in windows)]
+
+
+def test_without_a_tail_there_is_no_such_window(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    script = make_script("ours", [WINDOW], Path("/"), LogFiles(tmp_path))
+    assert not any(command[0] in {"pipe-pane", "new-window"} for command in unquote(script))
+
+
+async def test_the_logs_are_the_users_own_and_begin_empty(sockets: Path) -> None:
+    program = Program(list_sessions=NO_SERVER)
+    directory = sockets / "default-ours-logs"
+    await Tmux("ours", run=program).start([WINDOW])
+    file = directory / "statusd.log"
+    assert (directory.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    file.write_text("of the last time")
+    (directory / "statusd.log.1").write_text("older")
+    await Tmux("ours", run=program).start([WINDOW])
+    assert [(found.name, found.read_text()) for found in directory.iterdir()] == [("statusd.log", "")]
+
+
+def put_link(place: Path) -> None:
+    (place.parent / "elsewhere").mkdir(mode=0o700)
+    place.symlink_to(place.parent / "elsewhere")
+
+
+def put_open_directory(place: Path) -> None:
+    place.mkdir()
+    place.chmod(0o755)
+
+
+@pytest.fixture
+def squatted(request: pytest.FixtureRequest, sockets: Path) -> None:
+    """Something is where the logs would be kept."""
+    sockets.mkdir()
+    request.param(sockets / "default-ours-logs")
+
+
+@pytest.mark.usefixtures("squatted")
+@pytest.mark.parametrize("squatted", [put_link, Path.touch, put_open_directory], indirect=True)
+async def test_logs_are_not_kept_where_others_can_read_them() -> None:
+    program = Program(list_sessions=NO_SERVER)
+    with pytest.raises(TmuxError, match=r"the logs can't be kept in .*-logs: it is not a directory"):
+        await Tmux("ours", run=program).start([WINDOW])
+    assert program.names() == ["list-sessions"]
 
 
 @pytest.mark.parametrize(
@@ -211,23 +351,26 @@ async def test_a_tmux_that_hangs_is_left_alone(mock_clock: trio.testing.MockCloc
         release.set()
 
 
-async def test_the_status_shows_our_panes() -> None:
+async def test_the_status_shows_our_panes(sockets: Path) -> None:
     program = Program(
         list_sessions=Output(0, ("2 0 1795344550 ours", "1 1 1795344550 other"), ""),
-        list_panes=Output(0, ("0 0 0 0 12 %0 python|statusd",), ""),
+        list_panes=lambda: Output(0, ("0 0 0 [] [] 12 %0 python|statusd", "%0 the | log"), ""),
         capture_pane=Output(0, ("one", "two", ""), ""),
     )
     document = (await Tmux("ours", socket_name="private", run=program).status()).document()
     assert document["session"] == "ours"
-    assert document["attach"] == "tmux -L private attach -t ours"
+    assert document["online"] is True
+    assert document["attach"] == f"tmux -S {sockets}/private attach -t ours"
     assert document["panes"] == [
         {
             "window": "statusd",
+            "title": "the | log",
             "index": "0.0",
             "command": "python",
             "pid": 12,
             "dead": False,
             "exitCode": None,
+            "exitSignal": None,
             "lines": ["one", "two"],
         }
     ]
@@ -271,7 +414,7 @@ async def test_stop_asks_each_process_once_and_then_ends_the_session(
     monkeypatch.setattr("os.kill", lambda pid, number: told.append((pid, number)))
 
     def panes() -> Output:
-        lines = [f"0 0 {int(looks <= 0)} 0 {pid} %{pid} python|x" for pid, looks in alive.items()]
+        lines = [f"0 0 {int(looks <= 0)} [] [] {pid} %{pid} python|x" for pid, looks in alive.items()]
         for pid in alive:
             alive[pid] -= 1
         return Output(0, tuple(lines), "")
@@ -291,7 +434,7 @@ async def test_stop_is_answered_before_a_process_that_stays_is_given_up(
     monkeypatch: pytest.MonkeyPatch, no_threads: None, autojump_clock: trio.testing.MockClock
 ) -> None:
     monkeypatch.setattr("os.kill", ignore)
-    program = Program(list_sessions=OURS, list_panes=Output(0, ("0 0 0 0 101 %1 python|x",), ""))
+    program = Program(list_sessions=OURS, list_panes=Output(0, ("0 0 0 [] [] 101 %1 python|x",), ""))
     tmux = Tmux("ours", run=program)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tmux.run, ignore)

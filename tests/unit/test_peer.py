@@ -62,7 +62,9 @@ class Case(NamedTuple):
 def refused(sent: bytes, end: Disconnect, kinds: list[str] | None = None) -> Case:
     """Bytes that we end with a close frame of our own; what comes behind them is ignored."""
     assert end.close_code is not None
-    return Case(sent + frame(TEXT, b"{}"), kinds or [], [(CLOSE, struct.pack("!H", end.close_code))], end)
+    return Case(
+        sent + frame(TEXT, b"{}"), kinds or [], [(CLOSE, struct.pack("!H", end.close_code) + end.reason.encode())], end
+    )
 
 
 def fragments(*parts: bytes, opcode: int = TEXT) -> bytes:
@@ -122,6 +124,10 @@ CASES: Final = {
     "the most fragments": Case(fragments(*[b"{"] + [b""] * (MAX_FRAGMENTS - 2) + [b"}"]), ["other"]),
     "close": Case(close_frame(1000), [], [(CLOSE, b"\x03\xe8")], CLIENT_CLOSED),
     "close with a reason": Case(close_frame(1001, b"going away"), [], [(CLOSE, b"\x03\xe9going away")], CLIENT_CLOSED),
+    **{
+        f"close with {code}": Case(close_frame(code), [], [(CLOSE, struct.pack("!H", code))], CLIENT_CLOSED)
+        for code in (1001, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999)
+    },
     "close of an application": Case(close_frame(4321), [], [(CLOSE, struct.pack("!H", 4321))], CLIENT_CLOSED),
     "close without a code": Case(close_frame(None), [], [(CLOSE, b"")], CLIENT_CLOSED),
     "frames behind the close": Case(
@@ -149,8 +155,10 @@ CASES: Final = {
     "negative length": refused(b"\x81\xff" + b"\xff" * 8 + b"mask", PROTOCOL_ERROR),
     "HTTP": refused(b"GET / HTTP/1.1\r\n\r\n", PROTOCOL_ERROR),
     "close of one byte": refused(frame(CLOSE, b"\x03"), PROTOCOL_ERROR),
-    "close with a code that is none": refused(close_frame(999), PROTOCOL_ERROR),
-    "close with a code that is never sent": refused(close_frame(1005), PROTOCOL_ERROR),
+    **{
+        f"close with {code}, which is never sent": refused(close_frame(code), PROTOCOL_ERROR)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
+    },
     "close with bad UTF-8": refused(close_frame(1000, b"\xff"), INVALID_TEXT),
     "bad UTF-8": refused(frame(TEXT, b"\xff"), INVALID_TEXT),
     "bad UTF-8 in a fragment": refused(fragments(b"{", b"\xc3\x28"), INVALID_TEXT),

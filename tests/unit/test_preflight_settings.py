@@ -1,4 +1,4 @@
-"""The variables of preflightd: its own defaults, and the one variable that only it has."""
+"""The variables of preflightd: its own defaults, and the variables that only it has."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def test_without_variables_it_has_its_own_defaults() -> None:
 
 
 def test_everything_else_has_the_shared_defaults() -> None:
-    own = {"listen_addr", "redis_url", "redis_request_timeout", "resync_interval"}
+    own = {"listen_addr", "redis_url", "redis_request_timeout", "resync_interval", "checklist", "push", "max_hash"}
     shared = {name: value for name, value in attrs.asdict(Settings(), recurse=False).items() if name not in own}
     mine = attrs.asdict(PreflightSettings(), recurse=False)
     assert {name: mine[name] for name in shared} == shared
     assert mine.keys() == shared.keys() | own
 
 
-def test_it_has_the_variables_of_statusd_and_its_resync() -> None:
+def test_it_has_the_variables_of_statusd_and_its_own() -> None:
     preflight = {row.variable.removeprefix("PREFLIGHT_") for row in rows(PreflightSettings)}
     status = {row.variable.removeprefix("STATUS_") for row in rows(StatusSettings)}
-    assert preflight - status == {"RESYNC_INTERVAL"}
+    assert preflight - status == {"RESYNC_INTERVAL", "CHECKLIST", "PUSH", "MAX_HASH"}
     assert status <= preflight
     assert all(row.doc and "\n" not in row.doc for row in rows(PreflightSettings))
 
@@ -75,6 +75,20 @@ def test_a_bad_resync_interval_warns_and_gives_way_to_the_default(text: str) -> 
     assert warning.endswith("; using the default, 30s")
 
 
+@pytest.mark.parametrize(("text", "size"), [("8MB", 8 << 20), ("100 kb", 102_400), ("1000", 1000)])
+def test_the_largest_hash_is_a_size(text: str, size: int) -> None:
+    assert PreflightSettings().max_hash == 8 << 20
+    assert load_preflight(MAX_HASH=text) == Loaded(PreflightSettings(max_hash=size), ())
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "8T", "none"])
+def test_a_bad_largest_hash_warns_and_gives_way_to_the_default(text: str) -> None:
+    loaded = load_preflight(MAX_HASH=text)
+    assert loaded.settings == PreflightSettings()
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"PREFLIGHT_MAX_HASH={text!r} is not ")
+
+
 @pytest.mark.parametrize(
     ("environ", "url"),
     [
@@ -89,6 +103,24 @@ def test_a_redis_url_without_a_database_gets_number_0(environ: dict[str, str], u
     loaded = load(PreflightSettings, environ)
     assert loaded.settings.redis_url == url
     assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "warned"),
+    [
+        ({"REDIS_URL": "redis://shared/2"}, True),
+        ({"REDIS_URL": "unix:///run/redis.sock?db=2"}, True),
+        ({"REDIS_URL": "redis://shared/0"}, False),
+        ({"REDIS_URL": "redis://shared"}, False),
+        ({"PREFLIGHT_REDIS_URL": "redis://own/2"}, False),
+        ({"PREFLIGHT_REDIS_URL": "redis://own", "REDIS_URL": "redis://shared/2"}, False),
+    ],
+)
+def test_a_shared_url_that_moves_it_to_another_database_warns(environ: dict[str, str], warned: bool) -> None:
+    warnings = load(PreflightSettings, environ).warnings
+    told = "REDIS_URL names database 2, not preflightd's own 0; PREFLIGHT_REDIS_URL goes before it"
+    assert warnings == ((told,) if warned else ())
+    assert load(StatusSettings, environ).warnings == (), "messages come to every database"
 
 
 def test_a_redis_url_that_cannot_be_parsed_is_fatal() -> None:

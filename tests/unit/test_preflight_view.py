@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.watch.client import Note, OutputClosedError
-from preflightd.checklist import RULES, evaluate
+from preflightd.checklist import packaged
 from preflightd.terminal import NAME_LIMIT, TerminalPreflightView, date_of
 from preflightd.view import Lines, PlainPreflightView, State, changes, open_preflight_view, read_state, summary
 
@@ -35,11 +35,11 @@ def state(*done: str, modified: int | None = None, **locks: bool) -> State:
 
 
 def test_the_daemons_own_frame_is_read() -> None:
-    content = evaluate({b"timestamps:build_channels": b"5", b"locked:wepp.nodb": b"true"}).content()
+    content = packaged().evaluate({b"timestamps:build_channels": b"5", b"locked:wepp.nodb": b"true"}).content()
     read = read_state({"type": "preflight", **content})
     assert read is not None
     assert (list(read.checklist), read.done, read.held, read.last_modified) == (
-        list(RULES), ["channels"], ["wepp.nodb"], 5,
+        list(packaged().rules), ["channels"], ["wepp.nodb"], 5,
     )  # fmt: skip
 
 
@@ -263,7 +263,7 @@ def test_a_stamp_is_a_date_in_the_readers_zone_or_the_number(stamp: int, shown: 
 
 def test_all_of_it_fits_on_a_terminal_of_24_lines_however_many_locks_there_are() -> None:
     locks = {f"{number}-{'x' * 100}": True for number in range(1000)}
-    (screen,) = screens({"type": "preflight", **evaluate({}).content(), "lock_statuses": locks})
+    (screen,) = screens({"type": "preflight", **packaged().evaluate({}).content(), "lock_statuses": locks})
     assert "1000 locked: " in screen
     assert "x" * NAME_LIMIT not in screen
     assert "dss_export" in screen

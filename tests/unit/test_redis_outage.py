@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from common.backoff import Backoff
 from common.logs import make_logger
-from common.redis.link import Link
+from common.redis.link import CALM, Link
 from tests.support.links import POLICY, URL, LinkBench, make_link, open_link
 from tests.support.recording import RecordingHandler, RecordingRandom, delays_of_an_outage
 from tests.support.scripted_redis import hanging_up_after, message, open_scripted_redis, push
@@ -106,16 +106,66 @@ async def test_a_burst_of_many_seconds_is_not_mistaken_for_a_stall(autojump_cloc
         assert autojump_clock.current_time() == 50
 
 
-async def test_a_loss_right_after_coming_back_is_a_new_outage(autojump_clock: MockClock) -> None:
-    rng = RecordingRandom(3)
-    async with open_link(attrs.evolve(POLICY, max_retries=2), rng) as bench:
-        for _ in range(20):
+async def flap(bench: LinkBench, until: float) -> int:
+    """End every connection as soon as it is online; return how many there were."""
+    with trio.move_on_at(until):
+        while True:
             online = bench.link.reconnects
             bench.redis.drop_all()
             await bench.handler.wait_for("online", online + 1)
-        assert [(low, high) for low, high, _ in rng.drawn] == [(0, 0.5)] * 20
+    return len(bench.redis.attempts)
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(20, 5, 7), (3600, 120, 240)], ids=["20 s", "an hour"])
+async def test_a_link_that_comes_and_goes_backs_off_and_ends_nobody(
+    seconds: float, least: int, most: int, autojump_clock: MockClock
+) -> None:
+    rng = RecordingRandom(3)
+    async with open_link(attrs.evolve(POLICY, max_retries=2), rng) as bench:
+        assert least <= await flap(bench, seconds) <= most
+        assert [(low, high) for low, high, _ in rng.drawn] == delays_of_an_outage(len(rng.drawn))
         assert bench.handler.count("exhausted") == 0
-        assert autojump_clock.current_time() == pytest.approx(sum(delay for _, _, delay in rng.drawn))
+        # Two lines a loss, and no more.
+        assert len(bench.logbook.lines) <= 3 * most
+        assert autojump_clock.current_time() == seconds
+
+
+@pytest.mark.parametrize(("online", "calm"), [(CALM - 0.01, False), (CALM, True)])
+async def test_the_delays_start_anew_after_ten_seconds_online(
+    online: float, calm: bool, autojump_clock: MockClock
+) -> None:
+    rng = RecordingRandom(6)
+    async with open_link(rng=rng) as bench:
+        await flap(bench, 60)
+        await bench.link.wait_online()
+        await trio.sleep(bench.link.describe().since + online - trio.current_time())
+        known = len(rng.drawn)
+        bench.redis.drop_all()
+        await bench.handler.wait_for("lost", bench.handler.count("lost") + 1)
+        await wait_all_tasks_blocked()
+        ((low, high, _),) = rng.drawn[known:]
+        assert (low, high) == ((0, 0.5) if calm else (15, 30))
+        assert autojump_clock.current_time() > 60
+
+
+async def test_failures_count_from_the_last_time_online_however_short_it_was(autojump_clock: MockClock) -> None:
+    """The delays go on where they were; the clients are ended for failures in a row, and flaps are none."""
+    async with open_link(attrs.evolve(POLICY, max_retries=3)) as bench:
+        for _ in range(10):
+            bench.redis.unreachable = REFUSED
+            online, attempts = bench.link.reconnects, len(bench.redis.attempts)
+            bench.redis.drop_all()
+            await bench.redis.wait_attempts(attempts + 2)
+            await wait_all_tasks_blocked()
+            bench.redis.unreachable = None
+            await bench.handler.wait_for("online", online + 1)
+        assert bench.handler.count("exhausted") == 0
+        bench.redis.unreachable = REFUSED
+        bench.redis.drop_all()
+        await bench.handler.wait_for("exhausted")
+        failed = [line["attempt"] for line in bench.logbook.said("redis unavailable, retrying")]
+        assert failed == [1, 2] * 10 + [1, 2, 3]
+        assert autojump_clock.current_time() > 100
 
 
 async def test_the_count_of_failures_starts_anew_only_after_the_resubscription(autojump_clock: MockClock) -> None:

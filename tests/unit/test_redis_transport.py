@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from common.names import Names
 from common.redis.errors import RedisConnectionError
-from common.redis.transport import address, explain, explain_broken, open_stream
+from common.redis.transport import Steps, address, explain, explain_broken, open_stream
 from common.redis.url import RedisURL, TLSOptions
 
 if TYPE_CHECKING:
@@ -80,4 +81,4 @@ async def test_tls_files_that_cant_be_used_are_told_before_anything_is_connected
     # There is nobody at this address: it must not be tried.
     url = RedisURL(scheme="rediss", host="redis.invalid", db=0, tls=options(str(path)))
     with pytest.raises(RedisConnectionError, match="the TLS files can't be used: "):
-        await open_stream(url)
+        await open_stream(url, Steps(), Names())

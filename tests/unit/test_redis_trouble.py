@@ -76,10 +76,6 @@ def silent_after_the_handshake(redis: ScriptedRedis) -> None:
     redis.answers = silent_from_subscribe_on()
 
 
-def loading(redis: ScriptedRedis) -> None:
-    redis.loading = True
-
-
 def old(redis: ScriptedRedis) -> None:
     redis.proto = 2
 
@@ -106,9 +102,12 @@ TROUBLES = {
     "a name that does not resolve": Trouble(
         unreachable(socket.gaierror(-2, "Name or service not known")), 0, "name does not resolve: redis.test"
     ),
-    "silent after connect": Trouble(silent, 1, "no answer to HELLO within 1s"),
-    "loading": Trouble(loading, 0, "LOADING: Redis is loading its data"),
-    "closed at once": Trouble(hanging_up(b"HELLO", b""), 0, "closed by Redis during the handshake"),
+    "silent after connect": Trouble(silent, 1, "no connection within 1s, HELLO took 1.0s: redis.test:6379"),
+    "closed at once": Trouble(
+        hanging_up(b"HELLO", b""),
+        0,
+        "closed by Redis during the handshake; where the port speaks TLS the URL must begin with rediss://",
+    ),
     "half a RESP value, then the end": Trouble(
         hanging_up(b"HELLO", b"%2\r\n+ser"), 0, "closed by Redis during the handshake"
     ),
@@ -202,17 +201,45 @@ async def test_later_any_of_them_is_an_outage_that_ends_when_redis_is_well(
         assert autojump_clock.current_time() > 10
 
 
-async def test_loading_then_fine_is_online_without_a_word_to_the_clients(autojump_clock: MockClock) -> None:
+async def test_loading_is_waited_for_and_is_no_failed_attempt(autojump_clock: MockClock) -> None:
+    rng = RecordingRandom(7)
     async with open_scripted_redis() as redis, trio.open_nursery() as nursery:
-        bench = make_link(redis, policy=attrs.evolve(POLICY, max_retries=5))
+        bench = make_link(redis, policy=attrs.evolve(POLICY, max_retries=1), rng=rng)
         redis.loading = True
         nursery.start_soon(bench.link.run)
-        await trio.sleep(3)
+        await trio.sleep(3600)
         redis.loading = False
         await bench.link.wait_online()
         assert bench.handler.events == [("online", None)]
-        assert 3 < autojump_clock.current_time() < 10
+        assert [(low, high) for low, high, _ in rng.drawn] == delays_of_an_outage(len(rng.drawn) + 1)[1:]
+        assert len(bench.logbook.said("redis is loading, waiting")) == len(rng.drawn)
+        assert bench.logbook.at_least("warn") == []
+        assert autojump_clock.current_time() < 3631
         nursery.cancel_scope.cancel()
+
+
+async def test_a_redis_that_loads_after_a_restart_ends_no_clients(autojump_clock: MockClock) -> None:
+    async with open_link(attrs.evolve(POLICY, max_retries=2)) as bench:
+        await trio.sleep(10)
+        bench.redis.unreachable = REFUSED
+        bench.redis.drop_all()
+        await bench.redis.wait_attempts(2)
+        bench.redis.unreachable = None
+        bench.redis.loading = True
+        await trio.sleep(600)
+        bench.redis.loading = False
+        await bench.handler.wait_for("online", 2)
+        assert bench.handler.count("exhausted") == 0
+        assert autojump_clock.current_time() < 650
+
+
+async def test_who_asks_once_is_told_of_loading(autojump_clock: MockClock) -> None:
+    async with open_scripted_redis() as redis:
+        redis.loading = True
+        bench = make_link(redis, policy=attrs.evolve(POLICY, max_retries=1, wait_for_loading=False))
+        with pytest.raises(RedisUnavailable, match="LOADING: Redis is loading its data"):
+            await bench.link.run()
+        assert autojump_clock.current_time() == 0
 
 
 @pytest.mark.parametrize(
@@ -275,7 +302,7 @@ async def test_connecting_that_never_ends_is_given_up_after_the_timeout(autojump
     log = make_logger("error", "redis", _Nowhere())
     policy = attrs.evolve(POLICY, max_retries=1)
     link = Link(URL, None, "statusd", policy, handler, log, random.Random(0), _never)
-    with pytest.raises(RedisUnavailable, match=r"no connection within 1s: redis\.test:6379"):
+    with pytest.raises(RedisUnavailable, match=r"no connection within 1s, TCP took 1\.0s: redis\.test:6379"):
         await link.run()
     assert autojump_clock.current_time() == 1.0
 

@@ -77,7 +77,7 @@ def test_a_directory_and_a_fifo_are_refused_without_waiting(tmp_path: Path) -> N
 def test_a_path_that_is_none_is_one_line_all_the_same() -> None:
     with pytest.raises(SecretError) as raised:
         Secret.file("a\0b\nc", "X_TOKEN_FILE").read()
-    assert str(raised.value) == r"X_TOKEN_FILE: file 'a\x00b\nc' can't be read: not a path"
+    assert str(raised.value) == r"X_TOKEN_FILE: file a\u0000b\u000ac can't be read: not a path"
 
 
 @pytest.mark.parametrize(("text", "reason"), [(" ", "is empty"), ("caf\udce9", "is not UTF-8")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,8 @@ async def test_what_comes_with_the_acknowledgement_follows_the_101(autojump_cloc
 async def test_a_channel_idle_for_a_virtual_day_delivers_the_next_message(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The link's own tests probe every two seconds; here once a minute spares 42,000 answers.
-    monkeypatch.setattr(daemon, "LinkPolicy", partial(LinkPolicy, probe_interval=60.0))
+    # The link's own tests probe every two seconds; here once a minute, and no other question, spares 42,000 answers.
+    monkeypatch.setattr(daemon, "LinkPolicy", partial(LinkPolicy, probe_interval=60.0, role_interval=math.inf))
     async with open_service(ping_interval="60s", pong_timeout="150s") as running:
         client = await running.open()
         await trio.sleep(86_400)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -232,8 +234,10 @@ async def test_an_address_has_its_share(autojump_clock: MockClock) -> None:
         assert [client.status for client in first] == [101, 101, 503]
         assert first[2].header("retry-after") == "2"
         assert (await running.ask(address="192.0.2.2")).status == 101
-        assert (await running.ask(address="2001:db8::1")).status == 101
-        assert running.service.counters.rejected == {"too_many_connections_per_address": 1}
+        there = [(await running.ask(address=f"2001:db8::{host}")).status for host in ("1", "2", "a:b:c:d")]
+        assert there == [101, 101, 503], "a /64 is one address"
+        assert (await running.ask(address="2001:db8:0:1::1")).status == 101
+        assert running.service.counters.rejected == {"too_many_connections_per_address": 2}
         await first[0].send_close()
         await first[0].wait_ended()
         assert (await running.ask(address="192.0.2.1")).status == 101
@@ -287,3 +291,21 @@ async def test_a_client_that_is_gone_holds_no_memory(autojump_clock: MockClock) 
         gc.collect()
         assert [reference() for reference in peers[1:]] == [None] * len(clients)
         assert not stays.ended
+
+
+async def test_all_lines_about_one_socket_share_an_id_that_no_other_has(autojump_clock: MockClock) -> None:
+    async with open_service() as running:
+        for _ in range(3):
+            client = await running.open()
+            await client.send_close()
+            await client.wait_ended()
+        await (await running.ask("/nochannel")).wait_ended()
+        await trio.testing.wait_all_tasks_blocked()
+        accepted, closed, refused = (
+            [line["connection"] for line in running.logbook.said(message)]
+            for message in ("connection accepted", "connection closed", "request refused")
+        )
+        assert accepted == closed
+        assert (len(accepted), len(refused)) == (3, 1)
+        assert len({*accepted, *refused}) == 4
+        assert all(re.fullmatch(rf"{os.getpid()}-[0-9]+", name) for name in [*accepted, *refused])

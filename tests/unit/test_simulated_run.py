@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import pytest
 
 from deploy.demo.ledger import ChecklistLedger, Ledger
-from deploy.demo.simulated_run import BURST, Published, simulated_run, simulated_runs
-from preflightd.checklist import Snapshot, evaluate
+from deploy.demo.simulated_run import BURST, STEP, Published, simulated_run
+from preflightd.checklist import Snapshot, packaged
+from statusd.jobs import JobEvent, read_job
 from statusd.view import Tone, percentage_of, read_status
 
 SEEDS = range(20)
@@ -17,7 +18,12 @@ CLOCK = 1_700_000_000.5
 
 
 def run(seed: int) -> list[Published]:
-    return list(simulated_run(random.Random(seed), 1, CLOCK))
+    return list(simulated_run(random.Random(seed), 1))
+
+
+def runs(seed: int, count: int) -> list[list[Published]]:
+    rng = random.Random(seed)
+    return [list(simulated_run(rng, number)) for number in range(1, count + 1)]
 
 
 def tones(messages: list[Published]) -> list[Tone]:
@@ -34,8 +40,10 @@ def test_a_run_has_everything_that_a_client_must_show(seed: int) -> None:
     messages = run(seed)
     kinds = tones(messages)
     assert kinds.count(Tone.EXCEPTION) == 1
-    assert kinds[-1] is Tone.TRIGGER
-    assert kinds.count(Tone.TRIGGER) == 1
+    assert kinds.count(Tone.STARTED) == 2
+    assert kinds[0] is Tone.STARTED
+    assert kinds[-2:] == [Tone.TRIGGER, Tone.COMPLETED]
+    assert kinds.count(Tone.TRIGGER) == kinds.count(Tone.COMPLETED) == 1
     assert kinds.count(Tone.LINE) > BURST
     percentages = [message.data for message in messages if percentage_of(message.data) is not None]
     assert any(data.startswith("{") for data in percentages)
@@ -43,10 +51,29 @@ def test_a_run_has_everything_that_a_client_must_show(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_run_fits_into_a_demo_of_ten_seconds(seed: int) -> None:
-    delays = [message.delay for message in run(seed)]
-    assert min(delays) >= 0
-    assert 3 < sum(delays) < 10
+def test_a_run_is_short_and_no_two_of_its_steps_end_within_one_second(seed: int) -> None:
+    elapsed, ends = 0.0, []
+    for message in run(seed):
+        assert message.delay >= 0
+        elapsed += message.delay
+        if message.done:
+            ends.append(elapsed)
+    assert all(later - earlier > 1 for earlier, later in pairwise(ends))
+    assert len(ends) * STEP < elapsed < 25
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_times_that_are_written_are_those_of_the_log_and_none_lies_ahead(seed: int) -> None:
+    clock = CLOCK
+    stamps = []
+    for message in [message for one in runs(seed, 2) for message in one]:
+        clock += message.delay
+        for field, value in message.written(clock).items():
+            if field.startswith("timestamps:"):
+                assert clock - 1 < int(value) <= clock
+                stamps.append(int(value))
+    assert stamps == sorted(set(stamps))
+    assert len(stamps) == 18
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -58,21 +85,33 @@ def test_the_burst_comes_without_a_pause(seed: int) -> None:
     assert longest == BURST - 1
 
 
-def test_runs_follow_each_other_without_an_end_and_tell_themselves_apart() -> None:
-    length = len(run(9002))
-    messages = list(islice(simulated_runs(random.Random(9002), CLOCK), 5 * length))
-    assert sum("STARTED run" in message.data for message in messages) == 5
-    assert len({message.data for message in messages}) == len(messages)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_job_ends_as_it_is_told_to(seed: int) -> None:
+    said = [job for message in run(seed) if (job := read_job(message.data)) is not None]
+    events = {event: {one.job for one in said if one.event is event} for event in JobEvent}
+    assert events[JobEvent.STARTED] == {one.job for one in said}
+    assert events[JobEvent.COMPLETED] | events[JobEvent.EXCEPTION] == events[JobEvent.STARTED]
+    assert not events[JobEvent.COMPLETED] & events[JobEvent.EXCEPTION]
+    assert [one.trigger for one in said if one.event is JobEvent.TRIGGER] == ["WEPP_RUN_TASK_COMPLETED"]
+    assert events[JobEvent.TRIGGER] == events[JobEvent.COMPLETED]
+
+
+def test_runs_tell_themselves_apart() -> None:
+    messages = [message.data for one in runs(9002, 5) for message in one]
+    assert sum("STARTED run_project" in data for data in messages) == 5
+    assert len(set(messages)) == len(messages)
 
 
 def snapshots(messages: list[Published]) -> list[Snapshot]:
     """The evaluation of the run's hash after each message that writes to it."""
     fields: dict[bytes, bytes] = {}
     taken = []
+    clock = CLOCK
     for message in messages:
-        if message.fields:
-            fields |= {field.encode(): value.encode() for field, value in message.fields.items()}
-            taken.append(evaluate(fields))
+        clock += message.delay
+        if written := message.written(clock):
+            fields |= {field.encode(): value.encode() for field, value in written.items()}
+            taken.append(packaged().evaluate(fields))
     return taken
 
 
@@ -106,14 +145,9 @@ def test_every_write_changes_what_clients_are_told(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_second_run_undoes_steps_and_does_them_again(seed: int) -> None:
-    length = len(run(seed))
-    messages = list(islice(simulated_runs(random.Random(seed), CLOCK), 3 * length))
-    end_of_first = next(number for number, message in enumerate(messages) if "TRIGGER" in message.data)
-    end_of_second = next(
-        number for number, message in enumerate(messages) if "TRIGGER" in message.data and number > end_of_first
-    )
-    writes_of_first = sum(bool(message.fields) for message in messages[:end_of_first])
-    rebuilt = snapshots(messages[:end_of_second])
+    one, two = runs(seed, 2)
+    writes_of_first = sum(bool(message.written(CLOCK)) for message in one)
+    rebuilt = snapshots(one + two)
     first, between, last = rebuilt[writes_of_first - 1], rebuilt[writes_of_first:], rebuilt[-1]
     assert any("outlet" not in done(snapshot) and "landuse" in done(snapshot) for snapshot in between)
     assert any("wepp" not in done(snapshot) for snapshot in between)

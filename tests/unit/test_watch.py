@@ -15,7 +15,7 @@ from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, Ha
 from wsproto.utilities import LocalProtocolError
 
 from common.backoff import Backoff
-from common.watch.client import INIT, OPEN_TIMEOUT, PONG, Note, OutputClosedError, decoded, watch
+from common.watch.client import INIT, OPEN_TIMEOUT, PONG, Codes, Note, OutputClosedError, decoded, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -126,7 +126,7 @@ def in_virtual_time(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def watched(
-    server: Server, seconds: float, *, lossy: bool = True, silence: float = 30.0
+    server: Server, seconds: float, *, lossy: bool = True, silence: float = 30.0, codes: Codes | None = None
 ) -> tuple[Recorder, int | None]:
     """What `watch` showed in `seconds` of virtual time, and its exit code if it returned."""
     show, code = Recorder(), None
@@ -136,7 +136,8 @@ def watched(
         with trio.move_on_after(seconds):
             code = await watch(
                 "ws://h", "r:c", show,
-                lossy=lossy, silence=silence, delays=DELAYS, rng=random.Random(SEED), connect=server.connect,
+                lossy=lossy, codes=codes, silence=silence, delays=DELAYS,
+                rng=random.Random(SEED), connect=server.connect,
             )  # fmt: skip
 
     in_virtual_time(main)
@@ -358,3 +359,14 @@ def test_an_address_that_is_none_is_told_before_anything_happens() -> None:
 )
 def test_any_message_becomes_a_frame(message: str | bytes, expected: dict[str, object]) -> None:
     assert decoded(message) == expected
+
+
+def test_a_hangup_ends_the_watch_where_it_has_a_code() -> None:
+    hangup = saying('{"type":"hangup"}', end=1011)
+    codes = Codes(refused=2, hung_up=3)
+    show, code = watched(Server([saying(end=1001), hangup]), 60, codes=codes)
+    assert code == 3
+    assert [text for text in show.texts(Note.REFUSED) if text.startswith("hangup: ")]
+    assert len(show.texts(Note.RETRYING)) == 1, "a lost connection is no end"
+    assert watched(Server([hangup]), 60)[1] is None
+    assert watched(Server([refusal(404)]), 60, codes=codes)[1] == 2

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from common.fanout import BATCH
+from preflightd.evaluator import digest
 from preflightd.watcher import SETTLE
 from tests.support.watching import FIELD, LATENCY, RUN, FakePeer, check_no_repeats, frame_of, running
 
@@ -117,6 +118,32 @@ async def test_what_is_notified_during_a_read_is_one_read_more(autojump_clock: M
         first, second = setting.reads[known:]
         assert second - first == pytest.approx(0.3 + SETTLE)
         assert peer.wire.sent == [frame_of({}), frame_of({FIELD: b"0"}), setting.expected()]
+
+
+async def test_what_is_notified_while_a_read_waits_for_its_turn_is_in_it(autojump_clock: MockClock) -> None:
+    """A read that has not been sent covers every notification until it is: many runs that wait are read once each."""
+    async with running() as setting:
+        setting.link.queue = 5.0
+        peer = setting.open()
+        for number in range(40):
+            await trio.sleep(0.1)
+            await setting.write(value=b"%d" % number)
+        await trio.sleep(60)
+        assert len(setting.reads) == 1
+        assert peer.wire.sent == [setting.expected()]
+
+
+async def test_what_is_notified_after_a_read_was_sent_is_read_again(autojump_clock: MockClock) -> None:
+    """Whatever order the two connections have: the answer may or may not have it."""
+    async with running() as setting:
+        setting.link.queue, setting.link.latency = 0.5, 0.5
+        peer = setting.open()
+        await trio.sleep(0.75)
+        assert len(setting.reads) == 1
+        await setting.write()
+        await trio.sleep(5)
+        assert len(setting.reads) == 2
+        assert peer.wire.sent == [frame_of({}), setting.expected()]
 
 
 async def test_a_hash_that_is_written_all_the_time_is_read_at_the_pace_of_settle(autojump_clock: MockClock) -> None:
@@ -275,6 +302,28 @@ async def test_an_interval_of_zero_is_off(autojump_clock: MockClock) -> None:
         assert len(setting.reads) == known
 
 
+async def test_while_subscriptions_are_made_again_nothing_is_asked_and_then_each_hash_once(
+    autojump_clock: MockClock,
+) -> None:
+    """The link is online when all of them have been answered; what is asked before fails, for every run there is."""
+    async with running() as setting:
+        peers = {number: setting.open(b"__keyspace@0__:run-%d" % number) for number in range(300)}
+        await trio.sleep(1)
+        setting.link.reads.clear()
+        setting.link.online = False
+        for number in peers:
+            setting.link.hashes[b"run-%d" % number] = {FIELD: b"%d" % number}
+            setting.hub.on_active(b"__keyspace@0__:run-%d" % number, 3.0)
+        await trio.sleep(0.1)
+        assert setting.link.reads == {}
+        setting.link.online = True
+        setting.hub.on_online(3.0)
+        await trio.sleep(1)
+        assert {key: len(times) for key, times in setting.link.reads.items()} == {b"run-%d" % n: 1 for n in peers}
+        for number, peer in peers.items():
+            assert peer.wire.sent[-1] == setting.expected(b"run-%d" % number)
+
+
 async def test_after_an_outage_the_hash_is_read_at_once(autojump_clock: MockClock) -> None:
     async with running() as setting:
         peer = setting.open()
@@ -285,3 +334,49 @@ async def test_after_an_outage_the_hash_is_read_at_once(autojump_clock: MockCloc
         setting.hub.on_active(RUN, 3.0)
         await trio.sleep(LATENCY * 1.5)
         assert peer.wire.sent == [frame_of({}), setting.expected()]
+
+
+# -- every change pushed -----------------------------------------------------------------------------------------------
+
+
+async def test_a_change_that_the_content_does_not_show_is_pushed_only_where_that_is_asked_for(
+    autojump_clock: MockClock,
+) -> None:
+    for push_every_change, frames in ((False, 1), (True, 2)):
+        async with running(push_every_change=push_every_change) as setting:
+            peer = setting.open()
+            await trio.sleep(1)
+            await setting.write(b"note", b"look again")
+            await trio.sleep(1)
+            assert peer.wire.sent == [frame_of({})] * frames
+
+
+async def test_an_unchanged_hash_is_never_pushed_again(autojump_clock: MockClock) -> None:
+    async with running(resync_interval=5, push_every_change=True) as setting:
+        peer = setting.open()
+        await setting.write(b"note", b"1")
+        await trio.sleep(100)
+        known = list(peer.wire.sent)
+        reads = len(setting.reads)
+        await setting.notify(count=3)
+        await setting.write(b"note", b"1")
+        await trio.sleep(100)
+        assert len(setting.reads) > reads
+        assert peer.wire.sent == known
+
+
+async def test_a_newcomer_gets_one_frame_where_every_change_is_pushed(autojump_clock: MockClock) -> None:
+    async with running(push_every_change=True) as setting:
+        first = setting.open()
+        await trio.sleep(1)
+        await setting.write(b"note", b"1")
+        await trio.sleep(1)
+        newcomer = setting.open()
+        await trio.sleep(1)
+        assert (len(first.wire.sent), len(newcomer.wire.sent)) == (2, 1)
+
+
+def test_the_digest_of_a_hash_does_not_depend_on_the_order_of_its_fields() -> None:
+    assert digest({b"a": b"1", b"b": b"2"}) == digest({b"b": b"2", b"a": b"1"})
+    different = [{}, {b"a": b"1"}, {b"a": b""}, {b"a1": b""}, {b"": b"a1"}, {b"a": b"1", b"b": b""}, {b"a": b"1b"}]
+    assert len({digest(fields) for fields in different}) == len(different)

@@ -14,16 +14,18 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.fanout import LINGER
-from common.web.disconnect import INTERNAL_ERROR, REFUSED_BY_REDIS
-from preflightd import watcher
-from preflightd.checklist import Snapshot, evaluate
-from preflightd.watcher import RETRY, SETTLE
+from common.redis.errors import ProtocolError, ReplyTooLargeError
+from common.web.disconnect import INTERNAL_ERROR, REFUSED_BY_REDIS, RUN_TOO_BIG
+from preflightd.checklist import packaged
+from preflightd.watcher import RETRY, SETTLE, TOO_BIG_PAUSE
 from tests.support.watching import FIELD, LATENCY, OTHER, RUN, FakePeer, check_no_repeats, frame_of, running
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from common.web.peer import Peer
+    from preflightd.checklist import Snapshot
+    from preflightd.evaluator import Hash
 
 # -- reads that fail ---------------------------------------------------------------------------------------------------
 
@@ -119,6 +121,16 @@ async def test_a_link_that_acknowledges_before_it_is_online_delays_no_read(autoj
         assert len(setting.reads) == refused + 1
 
 
+@pytest.mark.parametrize("error", [ResponseError("ERR something else"), ProtocolError("not a Redis reply")], ids=repr)
+async def test_an_answer_that_is_wrong_is_said_once(autojump_clock: MockClock, error: RedisError) -> None:
+    async with running() as setting:
+        setting.link.errors[b"run"] = error
+        setting.open()
+        await trio.sleep(60)
+        (line,) = setting.logbook.at_least("warn", "error")
+        assert (line["msg"], line["error"]) == ("read failed", str(error))
+
+
 async def test_a_client_that_leaves_ends_the_retries(autojump_clock: MockClock) -> None:
     async with running() as setting:
         setting.link.errors[b"run"] = FAILURES[0]
@@ -199,6 +211,22 @@ async def test_a_reload_within_one_read_is_never_left_with_what_the_read_found(a
         check_no_repeats(again)
 
 
+async def test_a_reload_while_a_read_waits_for_its_turn_is_never_left_with_what_it_found(
+    autojump_clock: MockClock,
+) -> None:
+    """As above, the last client having left before the read was sent, and the next one coming after its answer."""
+    async with running() as setting:
+        setting.link.queue = 0.5
+        peer = setting.open()
+        await trio.sleep(0.25)
+        setting.leave(peer)
+        await trio.sleep(1)
+        await setting.write()
+        again = setting.open()
+        await trio.sleep(2)
+        assert again.wire.sent == [setting.expected()]
+
+
 async def test_a_reload_after_the_linger_begins_anew(autojump_clock: MockClock) -> None:
     async with running() as setting:
         setting.leave(setting.open())
@@ -249,16 +277,13 @@ async def test_a_run_that_was_refused_is_read_again_for_the_next_client(autojump
 
 
 @pytest.mark.parametrize("at", ["first", "later"])
-async def test_a_bug_in_evaluate_ends_the_clients_of_its_run_only(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
-    def evaluate_badly(fields: dict[bytes, bytes]) -> Snapshot:
+async def test_a_bug_in_evaluate_ends_the_clients_of_its_run_only(autojump_clock: MockClock, at: str) -> None:
+    def evaluate_badly(fields: Hash) -> Snapshot:
         if b"bug" in fields:
             raise LookupError("a bug in evaluate")
-        return evaluate(fields)
+        return packaged().evaluate(fields)
 
-    monkeypatch.setattr(watcher, "evaluate", evaluate_badly)
-    async with running() as setting:
+    async with running(evaluate=evaluate_badly) as setting:
         if at == "first":
             await setting.write(b"bug")
         peers, other = [setting.open() for _ in range(3)], setting.open(OTHER)
@@ -282,6 +307,72 @@ async def test_a_bug_in_evaluate_ends_the_clients_of_its_run_only(
         assert setting.link.subscribed == [OTHER, RUN]
 
 
+# -- hashes too large --------------------------------------------------------------------------------------------------
+
+TOO_LARGE: Final = ReplyTooLargeError("HGETALL", 8 << 20)
+
+
+async def test_a_hash_too_large_ends_its_clients_with_one_line_and_no_others(autojump_clock: MockClock) -> None:
+    async with running(1.0) as setting:
+        setting.link.errors[b"run"] = TOO_LARGE
+        peers = [setting.open() for _ in range(3)]
+        waiting, _ = setting.join()
+        other = setting.open(OTHER)
+        await trio.sleep(LATENCY * 1.5)
+        assert all(peer.ends == [RUN_TOO_BIG] and peer.wire.sent == [] for peer in [*peers, waiting])
+        for peer in [*peers, waiting]:
+            setting.leave(peer)
+        await setting.write(key=b"other")
+        await trio.sleep(100)
+        (line,) = setting.logbook.at_least("warn", "error")
+        assert (line["msg"], line["run_id"], line["limit"]) == ("run hash too big", "run", 8 << 20)
+        assert (other.ends, other.wire.sent) == ([], [frame_of({}), setting.expected(b"other")])
+
+
+async def test_a_hash_that_grows_too_large_ends_the_clients_that_had_it(autojump_clock: MockClock) -> None:
+    async with running() as setting:
+        peer = setting.open()
+        await trio.sleep(1)
+        setting.link.errors[b"run"] = TOO_LARGE
+        await setting.write()
+        await trio.sleep(1)
+        assert (peer.ends, peer.wire.sent) == ([RUN_TOO_BIG], [frame_of({})])
+
+
+async def test_newcomers_to_a_hash_too_large_are_no_storm_of_reads(autojump_clock: MockClock) -> None:
+    """Clients that come back all the time, and a hash that is written all the time."""
+    async with running(1.0) as setting:
+        setting.link.errors[b"run"] = TOO_LARGE
+        start = trio.current_time()
+        turned_away = 0
+        while trio.current_time() < start + 300:
+            peers = [setting.open() for _ in range(5)]
+            await setting.notify()
+            await trio.sleep(0.5)
+            for peer in peers:
+                assert set(peer.ends) == {RUN_TOO_BIG}
+                assert peer.wire.sent == []
+                setting.leave(peer)
+            turned_away += len(peers)
+        assert turned_away >= 2500
+        assert len(setting.reads) <= 300 / TOO_BIG_PAUSE + 1
+        assert len(setting.logbook.said("run hash too big")) == len(setting.reads)
+
+
+async def test_a_hash_that_was_too_large_is_tried_again_after_a_pause(autojump_clock: MockClock) -> None:
+    async with running() as setting:
+        setting.link.errors[b"run"] = TOO_LARGE
+        setting.leave(setting.open())
+        for _ in range(int(TOO_BIG_PAUSE) - 1):
+            await trio.sleep(1)
+            setting.leave(setting.open())
+        del setting.link.errors[b"run"]
+        await trio.sleep(2)
+        peer = setting.open()
+        await trio.sleep(1)
+        assert (peer.ends, peer.wire.sent) == ([], [setting.expected()])
+
+
 # -- chance ------------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +384,7 @@ async def test_whatever_happens_nobody_is_stale_or_told_twice(autojump_clock: Mo
         open_peers: list[FakePeer] = []
         peers: list[FakePeer] = []
         for _ in range(300):
-            match rng.randrange(6):
+            match rng.randrange(7):
                 case 0 | 1:
                     await setting.write(
                         rng.choice([FIELD, b"attrs:has_sbs", b"note"]), rng.choice([b"1", b"2", b"true"])
@@ -305,7 +396,9 @@ async def test_whatever_happens_nobody_is_stale_or_told_twice(autojump_clock: Mo
                     setting.leave(open_peers.pop(rng.randrange(len(open_peers))))
                 case 4:
                     setting.link.latency = rng.choice([0, LATENCY, 0.1])
-                case 5 if rng.random() < 0.3:
+                case 5:
+                    setting.link.queue = rng.choice([0, LATENCY, 0.1])
+                case 6 if rng.random() < 0.3:
                     setting.link.errors[b"run"] = FAILURES[0]
                     await trio.sleep(rng.uniform(0, 1))
                     setting.link.errors.clear()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from common.web.admission import Admission, Ticket
+from common.web.forwarded import parse_address
 
 A: Final = ip_address("192.0.2.1")
 B: Final = ip_address("2001:db8::1")
@@ -76,6 +77,47 @@ def test_a_refused_claim_gives_nothing_back_that_it_did_not_take() -> None:
 def test_a_socket_without_an_address_has_no_share_to_use_up() -> None:
     admission = Admission(limit=0, limit_per_address=1)
     assert all(enter(admission).claim(None) for _ in range(10))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [
+        # A host of IPv6 chooses its own address within a /64.
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8:0:0:8000::", "2001:db8::", True),
+        ("fe80::1", "fe80::2", True),
+        ("::1", "2001:db8::1", False),
+        # IPv4 is counted by the address, also where IPv6 only carries it.
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        # Whom a Teredo or 6to4 address stands for is not looked into.
+        ("2001:0:1::1", "2001:0:1::2", True),
+        ("2002:c000:201::1", "192.0.2.1", False),
+    ],
+)
+def test_who_counts_as_one_address(first: str, second: str, one: bool) -> None:
+    admission = Admission(limit=0, limit_per_address=1)
+    assert enter(admission).claim(parse_address(first))
+    assert enter(admission).claim(parse_address(second)) is not one
+
+
+def test_a_place_can_change_hands_and_is_counted_once() -> None:
+    admission = Admission(limit=0, limit_per_address=1)
+    ticket = enter(admission)
+    assert ticket.claim(A)
+    assert ticket.claim(A)
+    assert ticket.claim(B)
+    other = enter(admission)
+    assert other.claim(A)
+    assert not other.claim(B)
+    assert not ticket.claim(A)
+    ticket.release()
+    assert other.claim(B)
+    assert enter(admission).claim(A)
+    other.release()
+    assert enter(admission).claim(B)
 
 
 class Places(RuleBasedStateMachine):

@@ -18,6 +18,8 @@ TABLE: Final = [
     ("WRITE_ERROR", "write_error", None, False),
     ("REDIS_UNAVAILABLE", "redis_unavailable", 1013, True),
     ("REFUSED_BY_REDIS", "refused_by_redis", 1011, True),
+    ("RUN_TOO_BIG", "run_too_big", 1009, True),
+    ("TOO_FAST", "too_fast", 1008, True),
     ("MESSAGE_TOO_BIG", "message_too_big", 1009, False),
     ("PROTOCOL_ERROR", "protocol_error", 1002, False),
     ("INVALID_TEXT", "protocol_error", 1007, False),
@@ -29,11 +31,14 @@ TABLE: Final = [
 ORDINARY: Final = {"drain", "client_closed", "client_gone"}
 """Ends that are no errors: nobody is called for them."""
 
+BREACHES: Final = {"protocol_error", "message_too_big", "too_fast"}
+"""Ends that are the client's own doing."""
+
 
 @pytest.mark.parametrize(("name", "reason", "close_code", "hangup"), TABLE)
 def test_an_end_says_its_reason_code_and_hangup(name: str, reason: str, close_code: int | None, hangup: bool) -> None:
     end = getattr(disconnect, name)
-    assert end == Disconnect(reason, close_code, hangup, error=reason not in ORDINARY)
+    assert end == Disconnect(reason, close_code, hangup, error=reason not in ORDINARY, breach=reason in BREACHES)
 
 
 def test_the_table_is_all_there_is() -> None:

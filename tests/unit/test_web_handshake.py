@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,6 +19,7 @@ from wsproto.events import AcceptConnection, Request
 from common.web.handshake import Decision, Page, Upgrade, decide
 from common.web.http import Head, Response, read_head
 from common.web.origin import OriginPolicy
+from preflightd.route import route as preflight_route
 from statusd.route import route
 from tests.support.web import (
     ACCEPT,
@@ -156,17 +158,110 @@ async def test_websockets_takes_the_answer_to_its_own_handshake() -> None:
     ("target", "page"),
     [
         ("/health", Page.HEALTH),
-        ("/health/", Page.HEALTH),
         ("/health?x=1", Page.HEALTH),
         ("/health/live", Page.LIVE),
         ("/metrics", Page.METRICS),
-        ("/%6detrics", Page.METRICS),
+        ("/metrics?x=1", Page.METRICS),
         ("http://host/metrics", Page.METRICS),
+        ("HTTPS://user@host:1/metrics?x", Page.METRICS),
     ],
 )
 def test_pages(method: str, target: str, page: Page) -> None:
     assert decision(make_head(target, method=method)) is page
     assert decision(make_head(target, [], method=method, version="1.0")) is page
+
+
+# What each target gives on statusd and preflightd, asked for plainly, with and without an upgrade. Only the exact
+# bytes are a page; what a decoder or a careless proxy may take for one is nothing; the rest are names, good or bad.
+SPELLINGS: Final = [
+    ("/metrics", 200, 200),
+    ("/metrics?x", 200, 200),
+    ("http://h/metrics", 200, 200),
+    ("http://h:1/metrics?x", 200, 200),
+    ("/metrics/", 404, 404),
+    ("/metrics/?x", 404, 404),
+    ("/%6detrics", 404, 404),
+    ("/%6Detrics/", 404, 404),
+    ("/metric%73", 404, 404),
+    ("http://h/%6detrics", 404, 404),
+    ("http://h/metrics/", 404, 404),
+    ("/health", 200, 200),
+    ("/health/", 404, 404),
+    ("/%68ealth", 404, 404),
+    ("/health/live", 200, 200),
+    ("/health/live/", 404, 404),
+    ("/health%2flive", 404, 404),
+    ("/health/liv%65", 404, 404),
+    ("/", 404, 404),
+    ("//", 404, 404),
+    ("http://h", 404, 404),
+    # Other names, as far as a run may be called so.
+    ("/HEALTH", 400, 426),
+    ("/Metrics", 400, 426),
+    ("/metrics;x", 400, 426),
+    ("/metrics%3Bx", 400, 426),
+    ("/metrics.", 400, 426),
+    ("//metrics", 400, 400),
+    ("/./metrics", 400, 400),
+    ("/../metrics", 400, 400),
+    ("/%2e/metrics", 400, 400),
+    ("/%2Fmetrics", 400, 400),
+    ("/metrics//", 400, 400),
+    ("/metrics%2F", 400, 400),
+    ("/metrics%00", 400, 400),
+    ("/metrics%20", 400, 400),
+    ("/metrics%09", 400, 400),
+    ("/metrics%3Fx", 400, 400),
+    ("/metrics#x", 400, 400),
+    ("/%256detrics", 400, 400),
+    ("/health/../metrics", 400, 400),
+    ("metrics", 400, 400),
+    ("http:/metrics", 400, 400),
+    ("ftp://h/metrics", 400, 400),
+]
+
+
+@pytest.mark.parametrize(("target", "on_statusd", "on_preflightd"), SPELLINGS)
+def test_only_its_exact_bytes_are_a_page(target: str, on_statusd: int, on_preflightd: int) -> None:
+    for rule, status in ((route, on_statusd), (partial(preflight_route, db=0), on_preflightd)):
+        for head, upgraded in ((make_head(target), False), (upgrade_head(target), True)):
+            match decide(head, route=rule, origins=ANY_ORIGIN, metrics_enabled=True):
+                case Page():
+                    assert status == 200
+                case Upgrade():
+                    assert (upgraded, status) == (True, 426)
+                case Response() as response:
+                    assert response.status == status
+
+
+@given(st.binary(max_size=12), st.sampled_from([b"/metrics", b"/health", b"/health/live"]), st.data())
+def test_no_other_spelling_is_a_page(junk: bytes, page: bytes, data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(page)))
+    target = page[:position] + junk + page[position:]
+    head = Head("GET", target, "1.1", ((b"host", b"h"),))
+    for rule in (route, partial(preflight_route, db=0)):
+        if isinstance(decide(head, route=rule, origins=ANY_ORIGIN, metrics_enabled=True), Page):
+            assert target.partition(b"?")[0] in {b"/metrics", b"/health", b"/health/live"}
+
+
+@pytest.mark.parametrize(
+    ("target", "origin", "allowed"),
+    [
+        ("http://status.example.net/run:log", "http://status.example.net", True),
+        ("http://user@status.example.net/run:log", "http://status.example.net", True),
+        ("http://status.example.net?/run:log", "http://status.example.net", None),
+        ("http://elsewhere.example/run:log", f"http://{HOST}", False),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts_more_than_the_header(
+    target: str, origin: str, allowed: bool | None
+) -> None:
+    made = decision(upgrade_head(target, origin=origin), origins=OriginPolicy(["other.example"]))
+    if allowed is None:
+        assert isinstance(made, Response)
+        assert made.status == 404
+    else:
+        assert isinstance(made, Upgrade) is allowed
 
 
 def test_a_page_is_a_page_whatever_the_request_wants_to_become() -> None:

@@ -12,11 +12,10 @@ import trio
 import trio.testing
 
 from common.web.stream import READ_SIZE, ClientStream
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-PATIENCE = 5.0
 
 
 @pytest.fixture

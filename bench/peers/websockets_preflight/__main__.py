@@ -12,14 +12,15 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from bench.peers.websockets.bridge import Bridge, main
-from preflightd.checklist import evaluate, to_json
+from preflightd.checklist import packaged, to_json
 from preflightd.route import run_key
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
     from websockets.asyncio.server import ServerConnection
 
-    from preflightd.checklist import Hash, Snapshot
+    from preflightd.checklist import Snapshot
+    from preflightd.evaluator import Hash
 
 
 class ChecklistBridge(Bridge):
@@ -40,7 +41,7 @@ class ChecklistBridge(Bridge):
                 await changed.wait()
                 # What was noted before a read begins is in it; what is noted meanwhile is one read more.
                 changed.clear()
-                snapshot = evaluate(cast("Hash", await self.redis.hgetall(key)))
+                snapshot = packaged().evaluate(cast("Hash", await self.redis.hgetall(key)))
                 if snapshot != told:
                     await ws.send(message(snapshot))
                     told = snapshot

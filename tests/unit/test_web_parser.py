@@ -1,4 +1,4 @@
-"""The usual pong is recognised where it is a message, and nowhere else; wsproto is the judge."""
+"""A client's frames as wsproto's own connection reads them; the usual pong where it is a message, and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from wsproto import frame_protocol
 from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from common.web.boundary import PONG, Boundary, is_pong
+from common.web.parser import PONG, Breach, Parser, is_close, is_pong
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, CONTROL_PONG = 0, 1, 2, 8, 9, 10
 
@@ -79,8 +80,8 @@ def told(event: Event) -> tuple[str, object]:
     raise AssertionError(event)
 
 
-def by_parser(chunks: list[bytes]) -> list[tuple[str, object]]:
-    """The events, by wsproto alone, the first breach of the protocol being the last of them."""
+def by_wsproto(chunks: list[bytes]) -> list[tuple[str, object]]:
+    """The events, by wsproto alone, a close or the first breach of the protocol being the last of them."""
     ws = Connection(SERVER)
     heard = []
     for chunk in chunks:
@@ -92,24 +93,33 @@ def by_parser(chunks: list[bytes]) -> list[tuple[str, object]]:
     return heard
 
 
-def with_shortcuts(chunks: list[bytes]) -> list[tuple[str, object]]:
-    """The same with the usual pong kept from it, and with a parser that lives only as long as a message."""
-    ws: Connection | None = None
-    boundary = Boundary()
+NAMES = {TEXT: "TextMessage", BINARY: "BytesMessage", PING: "Ping", CONTROL_PONG: "Pong"}
+
+
+def by_parser(chunks: list[bytes]) -> list[tuple[str, object]]:
+    """The same by ours, the usual pong kept from it, and with a parser that lives only as long as a message."""
+    parser: Parser | None = None
     heard: list[tuple[str, object]] = []
     for chunk in chunks:
-        if is_pong(chunk) and boundary.between_messages:
+        if parser is None and is_pong(chunk):
             heard.append(("TextMessage", (PONG.decode(), True, True)))
             continue
-        boundary.feed(chunk)
-        ws = ws or Connection(SERVER)
-        ws.receive_data(chunk)
-        for event in ws.events():
-            heard.append(told(event))
-            if isinstance(event, CloseConnection):
-                return heard
-        if boundary.between_messages:
-            ws = None
+        parser = parser or Parser()
+        parser.feed(chunk)
+        try:
+            while frame := parser.next():
+                if frame.opcode == CLOSE:
+                    payload = bytes(frame.payload)  # type: ignore[arg-type]
+                    return [*heard, ("close", int.from_bytes(payload[:2], "big") if payload else 1005)]
+                told_of = frame.payload
+                if frame.opcode < CLOSE:
+                    heard.append((NAMES[frame.opcode], (told_of, frame.frame_finished, frame.message_finished)))
+                else:
+                    heard.append((NAMES[frame.opcode], told_of))
+        except Breach as breach:
+            return [*heard, ("close", 1007 if breach.bad_text else 1002)]
+        if parser.between_messages:
+            parser = None
     return heard
 
 
@@ -118,8 +128,8 @@ def with_shortcuts(chunks: list[bytes]) -> list[tuple[str, object]]:
 @example([Frame(BINARY, USUAL.encode()).encode()[:6], USUAL.encode()])
 @example([Frame(TEXT, b"a", final=False).encode(), Frame(PING, b"").encode(), USUAL.encode()])
 @example([Frame(TEXT, b"a" * 65536).encode()[:5], Frame(TEXT, b"a" * 65536).encode()[5:], USUAL.encode()])
-def test_the_shortcuts_change_nothing_that_is_heard(chunks: list[bytes]) -> None:
-    assert with_shortcuts(chunks) == by_parser(chunks)
+def test_the_same_is_heard_as_by_a_whole_connection(chunks: list[bytes]) -> None:
+    assert by_parser(chunks) == by_wsproto(chunks)
 
 
 @given(st.lists(frames, max_size=5), st.data())
@@ -133,21 +143,65 @@ def test_the_boundary_is_where_a_message_may_begin(sent: list[Frame], data: st.D
         if not open_message:
             clean.add(len(encoded))
     cut = data.draw(st.integers(0, len(encoded)))
-    boundary = Boundary()
-    boundary.feed(encoded[:cut])
-    assert boundary.between_messages == (cut in clean)
-    boundary.feed(encoded[cut:])
-    assert boundary.between_messages == (len(encoded) in clean)
+    parser = Parser()
+    for piece, end in ((encoded[:cut], cut), (encoded[cut:], len(encoded))):
+        parser.feed(piece)
+        try:
+            while parser.next():
+                pass
+        except Breach:
+            return
+        assert parser.between_messages == (end in clean)
 
 
 def test_the_boundary_byte_by_byte() -> None:
     sent = [USUAL, Frame(TEXT, b"x" * 126, final=False), Frame(PING, b"p"), Frame(CONTINUATION, b""), USUAL]
-    boundary, clean = Boundary(), []
+    parser, clean = Parser(), []
     for number, byte in enumerate(b"".join(frame.encode() for frame in sent), 1):
-        boundary.feed(bytes([byte]))
-        if boundary.between_messages:
+        parser.feed(bytes([byte]))
+        while parser.next():
+            pass
+        if parser.between_messages:
             clean.append(number)
     assert clean == [21, 21 + 134 + 7 + 6, 21 + 134 + 7 + 6 + 21]
+
+
+def test_what_is_fed_and_not_asked_for_is_no_boundary() -> None:
+    parser = Parser()
+    parser.feed(USUAL.encode() * 2)
+    assert parser.next()
+    assert not parser.between_messages
+    assert parser.next()
+    assert parser.between_messages
+
+
+CLOSES = st.one_of(st.none(), st.integers(0, 65535), st.integers(990, 1020), st.sampled_from([2999, 3000, 4999, 5000]))
+
+
+def encode_close(code: int | None, reason: bytes) -> bytes:
+    return Frame(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason).encode()
+
+
+@given(CLOSES.filter(lambda code: code != 1014), st.binary(max_size=20))
+@example(1000, b"\xff")
+def test_a_close_frame_is_judged_as_by_a_whole_connection(code: int | None, reason: bytes) -> None:
+    sent = [encode_close(code, reason)]
+    assert by_parser(sent) == by_wsproto(sent)
+
+
+def test_the_code_that_was_registered_last_is_no_breach() -> None:
+    """1014 (bad gateway) is in IANA's registry, and wsproto does not know it."""
+    assert 1014 not in list(frame_protocol.CloseReason)
+    assert by_parser([encode_close(1014, b"bad gateway")]) == [("close", 1014)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe8going away", b"x" * 125])
+def test_one_whole_close_frame_is_told_without_a_parser(payload: bytes) -> None:
+    data = Frame(CLOSE, payload).encode()
+    assert is_close(data)
+    assert not is_close(data[:-1])
+    assert not is_close(data + b"\x88")
+    assert not is_close(Frame(PING, payload).encode())
 
 
 @given(st.binary(min_size=4, max_size=4))

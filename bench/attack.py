@@ -1,0 +1,172 @@
+"""What clients that flood a daemon cost the healthy ones: `python -m bench.attack`.
+
+For each daemon 100 healthy clients are measured without attackers and then beside 1, 10, 50 and 200 of each kind
+(`bench.attackers`), in one run and on one daemon a kind, so that the ratio is what counts. Beside them a prober asks
+for `/health` and for a new conversation. The goals: p99 of the healthy at most 1.5 times that without, and 5 ms;
+newcomers and `/health` within 100 ms.
+
+    python -m bench.attack --daemon statusd --kind texts --kind pings --number 50 --seconds 5
+
+Exit status: 0; 1 when a goal is missed or a healthy client did not get what it must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import attrs
+import trio
+
+from bench.attackers import KINDS
+from bench.crowd import Site, open_crowd
+from bench.feed import checklist_feed, status_feed
+from bench.outcome import NS_PER_MS
+from bench.stats import percentile
+from bench.targets import FANOUT_TARGETS, HOST, PREFLIGHT_TARGETS, open_target
+from common.embedded import open_embedded_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.crowd import Crowd
+    from bench.feed import Feed
+    from bench.targets import Target
+
+HEALTHY: Final = 100
+RATE: Final = 10.0
+"""Messages, or writes of the hash, a second."""
+SETTLE: Final = 1.0
+"""Seconds of attack before the measure begins."""
+RATIO: Final = 1.5
+MARGIN: Final = 5.0
+WITHIN: Final = 100.0
+"""Milliseconds, as is the margin."""
+_GRACE: Final = 20.0
+_NUMBERS: Final = (1, 10, 50, 200)
+
+
+@attrs.frozen
+class Subject:
+    """A daemon under attack."""
+
+    target: Target
+    database: int
+    feed: Feed
+
+
+SUBJECTS: Final = {
+    "statusd": Subject(FANOUT_TARGETS["statusd"], 2, status_feed(["run:log"], 100)),
+    "preflightd": Subject(PREFLIGHT_TARGETS["preflightd"], 0, checklist_feed("run")),
+}
+
+
+@attrs.frozen
+class Block:
+    """One measure: milliseconds."""
+
+    p99: float
+    health: float
+    """The slowest."""
+    newcomer: float
+    """The slowest."""
+
+
+def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seconds: float) -> bool:
+    """Print a line for each number of attackers; return whether every goal is met."""
+    writes = round(RATE * seconds)
+    met = True
+    with open_crowd(site, feed.paths, feed.writes(writes * (len(numbers) + 2)), coalesced=feed.coalesced) as crowd:
+        crowd.command(*feed.prepare)
+        crowd.open(HEALTHY, feed.greeting)
+        before = crowd.start_measuring()
+        _measure(crowd, 0, writes)  # the first is slower than any other
+        alone = _measure(crowd, writes, writes)
+        print(
+            f"  {'nobody':>12}      p99 {alone.p99:7.1f} ms          "
+            f"health {alone.health:6.1f} ms  newcomer {alone.newcomer:6.1f} ms"
+        )
+        for place, number in enumerate(numbers, 2):
+            with _process("flood", kind, str(number), *_address(site), crowd.path):
+                crowd.serve(SETTLE)
+                block = _measure(crowd, place * writes, writes)
+            good = block.p99 <= RATIO * alone.p99 + MARGIN and block.health <= WITHIN and block.newcomer <= WITHIN
+            met = met and good
+            print(
+                f"  {kind:>12} {number:>4} p99 {block.p99:7.1f} ms {block.p99 / alone.p99:5.2f} x  "
+                f"health {block.health:6.1f} ms  newcomer {block.newcomer:6.1f} ms{'' if good else '  MISSED'}"
+            )
+            crowd.serve(SETTLE)
+        faults = crowd.observed(before, crowd.read_clocks()).faults
+    if faults.total:
+        print(f"  FAULTS: {faults.describe()}")
+    return met and not faults.total
+
+
+def _measure(crowd: Crowd, begin: int, writes: int) -> Block:
+    known = len(crowd.ledger.latency)
+    with _process("probe", *_address(crowd.site), crowd.path) as prober:
+        crowd.write(begin, begin + writes, RATE)
+        crowd.settle(begin + writes, _GRACE)
+        output, _ = prober.communicate(timeout=2 * _GRACE)
+    taken = json.loads(output)
+    return Block(
+        percentile(sorted(crowd.ledger.latency[known:]), 99) / NS_PER_MS, max(taken["health"]), max(taken["newcomer"])
+    )
+
+
+def _address(site: Site) -> tuple[str, str]:
+    host, port = site.server
+    return host, str(port)
+
+
+@contextmanager
+def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """One of `bench.attackers`; it ends when its standard input does."""
+    command = [sys.executable, "-m", "bench.attackers", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+async def attack(subject: Subject, kinds: Sequence[str], numbers: Sequence[int], seconds: float) -> bool:
+    """One kind after the other, each on a fresh daemon; return whether every goal is met."""
+    met = True
+    async with open_embedded_redis() as redis:
+        for kind in kinds:
+            async with open_target(subject.target, redis.url(subject.database)) as running:
+                site = Site(running.address, (HOST, redis.port), {"target": running.pid})
+                measure = partial(measure_kind, site, subject.feed, kind, numbers, seconds)
+                met = await trio.to_thread.run_sync(measure) and met
+    return met
+
+
+def main() -> NoReturn:
+    parser = argparse.ArgumentParser(prog="python -m bench.attack", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--daemon", choices=SUBJECTS, action="append")
+    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--number", type=int, action="append", help="attackers at a time")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measure")
+    options = parser.parse_args()
+    met = True
+    for name in options.daemon or SUBJECTS:
+        print(name)
+        kinds, numbers = options.kind or KINDS, options.number or _NUMBERS
+        met = trio.run(attack, SUBJECTS[name], kinds, numbers, options.seconds) and met
+    sys.exit(0 if met else 1)
+
+
+if __name__ == "__main__":
+    main()

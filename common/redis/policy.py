@@ -1,0 +1,40 @@
+"""What a link may do and for how long: values, without I/O."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from common.redis.resp import REPLY_LIMIT
+
+
+class Replica(Enum):
+    """What a link does on a server that is a replica. In each case it is logged once."""
+
+    STAY = "stay"
+    """Nothing: messages come there too."""
+    LEAVE = "leave"
+    """Leave a primary that has become one. Where the next attempt leads to a replica too, it is good enough to read."""
+    REFUSE = "refuse"
+    """Leave it, and take every attempt that leads to one as failed: something is to be written."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkPolicy:
+    """The times and limits of a link, in seconds and bytes. `max_retries` 0 is no limit."""
+
+    request_timeout: float
+    connect_timeout: float = 5.0
+    """Opening a connection, from the name to the last answer of the handshake."""
+    retry_base: float
+    retry_max: float
+    max_retries: int
+    probe_interval: float = 2.0
+    role_interval: float = 5.0
+    reply_limit: int = REPLY_LIMIT
+    read_limit: int = REPLY_LIMIT
+    """The largest answer to a `read`."""
+    replica: Replica = Replica.STAY
+    wait_for_loading: bool = True
+    """Whether a server that is loading its data is waited for, and no failed attempt (SPEC 2)."""

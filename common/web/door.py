@@ -1,0 +1,59 @@
+"""Whether a process accepts from the port: open, shut for a while, or closed for good.
+
+The sockets are shared with other processes, and the kernel hands a newcomer to any of those that accept. One that
+shuts its door leaves the newcomers to the others; one that closes it no longer holds the port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Sequence
+
+
+class Door:
+    """Made open. `run` is owned by the nursery of the sockets' tasks."""
+
+    def __init__(self) -> None:
+        self._shut = False
+        self._closed = False
+        self._turn = trio.CancelScope()
+
+    async def run(
+        self, listeners: Sequence[socket.socket], accept_from: Callable[[socket.socket], Awaitable[None]]
+    ) -> None:
+        """Call `accept_from` for each of `listeners` while the door is open; return when it is closed.
+
+        Closing it closes the sockets.
+        """
+        while not self._closed:
+            with trio.CancelScope() as self._turn:
+                if self._shut:
+                    await trio.sleep_forever()
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(accept_from, listener)
+        for listener in listeners:
+            listener.close()
+
+    def shut(self) -> None:
+        """Leave newcomers to the other processes, until `reopen`."""
+        self._turn_to(shut=True)
+
+    def reopen(self) -> None:
+        """Accept again."""
+        self._turn_to(shut=False)
+
+    def close(self) -> None:
+        """Give the port up."""
+        self._closed = True
+        self._turn.cancel()
+
+    def _turn_to(self, *, shut: bool) -> None:
+        if shut is not self._shut:
+            self._shut = shut
+            self._turn.cancel()

@@ -1,0 +1,50 @@
+// How many clients follow the run that is open: asked of the daemons by the server, shown while the run is open.
+
+import { getJson } from "./api.js";
+import { setText } from "./dom.js";
+import * as format from "./format.js";
+import { Poller } from "./retry.js";
+
+const REFRESH = 5000;
+
+/** Keeps an element's text; nothing is asked between `stop` and `start`. */
+export class ViewerCount {
+  #element;
+  #query = "";
+  #poller = new Poller(() => this.#refresh(), REFRESH);
+
+  constructor(element) {
+    this.#element = element;
+  }
+
+  start(run, channel) {
+    this.stop();
+    this.#query = new URLSearchParams({ run, channel }).toString();
+    this.#poller.start();
+  }
+
+  stop() {
+    this.#query = "";
+    this.#poller.stop();
+    setText(this.#element, "");
+  }
+
+  async #refresh() {
+    const query = this.#query;
+    let text = "";
+    try {
+      const { log, checklist } = await getJson(`/api/dev/viewers?${query}`);
+      text = `Clients: ${words(log)} of the log, ${words(checklist)} of the checklist, this page among them.`;
+    } catch (error) {
+      text = `Clients: ${format.DASH} (${error.message})`;
+    }
+    // The run may have been closed, or another one opened, meanwhile.
+    if (query && query === this.#query) setText(this.#element, text);
+  }
+}
+
+/** A number; at least that where not all could be asked. */
+function words({ clients, unavailable }) {
+  if (clients === null) return format.DASH;
+  return `${unavailable.length > 0 ? "at least " : ""}${format.count(clients).value}`;
+}

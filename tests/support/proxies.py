@@ -1,0 +1,158 @@
+"""The reverse proxies of `deploy/proxies`, as processes: the files as they are shipped, but for the addresses.
+
+`open_proxy` owns the process for its block.
+"""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import trio
+
+from tests.support import needs
+from tests.support.ports import free_port
+from tests.support.raw import HOST, fetch, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+FILES: Final = Path(__file__).parents[2] / "deploy" / "proxies"
+PREFIX: Final = "/weppcloud-microservices"
+ONCE: Final = {"Connection": "close"}
+"""A proxy keeps a connection otherwise, and `fetch` reads until it ends."""
+
+KINDS: Final = ("caddy", "nginx", "haproxy")
+
+_NAMES: Final = {"caddy": "Caddyfile", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}
+
+
+@asynccontextmanager
+async def open_proxy(kind: str, statusd: int, preflightd: int) -> AsyncIterator[int]:
+    """The port of a proxy of this kind, before daemons on these ports; it answers when the block is entered."""
+    port = free_port()
+    async with _running(kind, _adapted(kind, port, statusd, preflightd), lambda: _answers(port)):
+        yield port
+
+
+@asynccontextmanager
+async def open_platform_caddy(statusd: int, preflightd: int, pages: Path) -> AsyncIterator[str]:
+    """The address of a Caddy as the platform has it: TLS, the daemons below the prefix, and pages from a directory."""
+    port = free_port()
+    # The daemons are dialled once for each request: what comes back does so because its page asks again.
+    text = f"""\
+{{
+\tadmin off
+\tpersist_config off
+\tskip_install_trust
+\tauto_https disable_redirects
+}}
+https://localhost:{port} {{
+\tbind {HOST}
+\ttls internal
+\thandle_path {PREFIX}/status* {{
+\t\treverse_proxy {HOST}:{statusd}
+\t}}
+\thandle_path {PREFIX}/preflight* {{
+\t\treverse_proxy {HOST}:{preflightd}
+\t}}
+\thandle {{
+\t\troot * {pages}
+\t\tfile_server
+\t}}
+}}
+"""
+    async with _running("caddy", text, lambda: _shakes_hands(port)):
+        yield f"https://localhost:{port}"
+
+
+@asynccontextmanager
+async def _running(kind: str, text: str, answers: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """The proxy with this configuration, for the block; entered when it answers."""
+    program = _program(kind)
+    with tempfile.TemporaryDirectory(prefix="proxy-", ignore_cleanup_errors=True) as directory:
+        config = Path(directory) / _NAMES[kind]
+        config.write_text(text)
+        with (Path(directory) / "log").open("wb") as log:
+            process = _started(_command(kind, program, config), directory, log)
+        try:
+            await wait_until(answers, f"{kind} answers")
+            yield
+        except BaseException as error:
+            error.add_note(f"{kind} said:\n{(Path(directory) / 'log').read_text(errors='replace')[-4000:]}")
+            raise
+        finally:
+            process.terminate()
+            with trio.CancelScope(shield=True):
+                await wait_until(lambda: process.poll() is not None, f"{kind} has ended")
+
+
+def _started(command: list[str], directory: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    homes = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), directory)
+    environ = {**homes, "PATH": "/usr/sbin:/usr/bin:/bin"}
+    return subprocess.Popen(command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _adapted(kind: str, port: int, statusd: int, preflightd: int) -> str:
+    """The shipped file with the test's addresses, each of which must be there."""
+    text = (FILES / _NAMES[kind]).read_text("utf-8")
+    listen = {"caddy": ":80 {", "nginx": "listen 80;", "haproxy": "bind :80"}[kind]
+    ours = {
+        "caddy": f"http://:{port} {{\n\tbind {HOST}",
+        "nginx": f"listen {HOST}:{port};",
+        "haproxy": f"bind {HOST}:{port}",
+    }
+    for shipped, tested in (
+        (listen, ours[kind]),
+        ("statusd:9002", f"{HOST}:{statusd}"),
+        ("preflightd:9001", f"{HOST}:{preflightd}"),
+    ):
+        assert shipped in text, shipped
+        text = text.replace(shipped, tested)
+    return "{\n\tadmin off\n\tpersist_config off\n}\n" + text if kind == "caddy" else text
+
+
+def _program(kind: str) -> str:
+    beside = Path(sys.executable).parent / kind
+    if kind == "caddy":
+        return str(beside) if beside.exists() else needs.program(kind)
+    # Debian puts servers where only root's PATH looks.
+    found = shutil.which(kind) or shutil.which(kind, path="/usr/sbin:/usr/local/sbin")
+    return found or needs.program(kind)
+
+
+def _command(kind: str, program: str, config: Path) -> list[str]:
+    match kind:
+        case "caddy":
+            return [program, "run", "--config", str(config), "--adapter", "caddyfile"]
+        case "nginx":
+            globals_ = f"daemon off; pid {config.parent}/pid; error_log stderr;"
+            return [program, "-p", str(config.parent), "-c", str(config), "-e", "stderr", "-g", globals_]
+        case _:
+            return [program, "-db", "-f", str(config)]
+
+
+async def _answers(port: int) -> bool:
+    try:
+        return (await fetch(port, f"{PREFIX}/status/health", headers=ONCE)).status == 200
+    except OSError:
+        return False
+
+
+async def _shakes_hands(port: int) -> bool:
+    """Whether it has made its certificate: nobody here trusts it, and nobody has to."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with await trio.open_tcp_stream(HOST, port) as link:
+            await trio.SSLStream(link, context, server_hostname="localhost").do_handshake()
+    except (OSError, trio.BrokenResourceError):
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""What the parent of several workers, and each of them, make of the settings (common/process.py, workers/worker.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import process
+from common.workers.worker import shared_out
+from statusd.daemon import STATUSD
+from statusd.settings import StatusSettings
+from tests.support.logbook import Logbook
+
+if TYPE_CHECKING:
+    import pytest
+
+
+async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience: list[float] = []
+
+    class Patient:
+        def __init__(self, _spawn: object, _count: int, seconds: float, *_: object, **__: object) -> None:
+            patience.append(seconds)
+
+        async def run(self, _stop: trio.Event) -> int:
+            return 0
+
+        async def report(self) -> tuple[()]:
+            return ()
+
+    monkeypatch.setattr(process, "Supervisor", Patient)
+    settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
+    serve: Any = process._serve
+    assert await serve(STATUSD, settings, {}, [], None, Logbook().log, False, trio.Event()) == 0
+    assert patience == [35.0]
+
+
+@given(limit=st.integers(1, 5000), workers=st.integers(1, 64))
+def test_the_shares_of_a_limit_are_even_and_never_nothing(limit: int, workers: int) -> None:
+    settings = StatusSettings(workers=workers, max_connections=limit, max_connections_per_address=limit)
+    shares = [shared_out(settings, number) for number in range(1, workers + 1)]
+    for share in shares:
+        assert share == attrs.evolve(
+            settings, max_connections=share.max_connections, max_connections_per_address=share.max_connections
+        )
+    counts = [share.max_connections for share in shares]
+    assert sum(counts) == max(limit, workers)
+    assert max(counts) - min(counts) <= 1
+    assert min(counts) >= 1
+
+
+def test_no_limit_is_none_for_anybody() -> None:
+    assert shared_out(StatusSettings(workers=3), 2) == StatusSettings(workers=3)

@@ -1,0 +1,59 @@
+"""What the suite itself promises: no worker takes another's ports, and nothing that is missing is skipped in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from common import embedded
+from tests.conftest import pytest_collection_modifyitems
+from tests.support import needs, ports
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_every_worker_has_ports_of_its_own(workers: int) -> None:
+    shares = [
+        ports.share({"PYTEST_XDIST_WORKER_COUNT": str(workers), "PYTEST_XDIST_WORKER": f"gw{number}"})
+        for number in range(workers)
+    ]
+    taken = [port for share in shares for port in share]
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(ports.ALL)
+    assert all(len(share) >= 1000 for share in shares)
+
+
+def test_without_workers_all_ports_are_there() -> None:
+    assert ports.share({}) == ports.ALL
+
+
+def test_a_private_server_takes_its_port_from_this_workers_share() -> None:
+    assert embedded._free_port() in ports.share(os.environ)
+
+
+@pytest.mark.parametrize(("environ", "outcome"), [({}, pytest.skip.Exception), ({"CI": "true"}, pytest.fail.Exception)])
+def test_what_is_missing_is_said_in_one_line_and_fails_in_ci(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], outcome: type[BaseException]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(outcome, match=r"^no tmux on PATH: apt-get install tmux$"):
+        needs.program("tmux")
+
+
+def test_a_program_that_is_there_is_its_path() -> None:
+    assert needs.program("sh") == shutil.which("sh")
+
+
+@pytest.mark.parametrize(("fixture", "speaks"), [("redis_server", True), ("redis_program", True), ("nursery", False)])
+def test_whoever_asks_for_a_redis_server_has_its_mark(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, fixture: str, speaks: bool
+) -> None:
+    asking = request.node
+    assert asking.get_closest_marker("redis") is None
+    monkeypatch.setattr(asking, "fixturenames", [*asking.fixturenames, fixture])
+    pytest_collection_modifyitems([asking])
+    assert (asking.get_closest_marker("redis") is not None) is speaks

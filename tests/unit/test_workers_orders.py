@@ -1,0 +1,168 @@
+"""What a worker does when it is told to end, and with the port (common/workers/orders, common/web/door)."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import trio
+import trio.testing
+
+from common.web.door import Door
+from common.workers.channel import Channel
+from common.workers.member import AT_ONCE, DRAIN, Member
+from common.workers.orders import heed_orders
+from tests.support.logbook import Logbook
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+
+class Listener:
+    """A listening socket that only notes whether it is accepted from."""
+
+    def __init__(self) -> None:
+        self.accepting = 0
+        self.closed = False
+
+    async def accept_from(self) -> None:
+        """Stand in for the accept loop."""
+        assert not self.closed
+        self.accepting += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.accepting -= 1
+
+    def close(self) -> None:
+        """See `socket.socket`."""
+        assert not self.accepting, "closed under the accept loop"
+        self.closed = True
+
+
+class Worker:
+    """A worker's orders, and its door with two listeners."""
+
+    def __init__(self) -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self.parent = Channel(ours)
+        self.member = Member(Channel(theirs), tuple)
+        self.door = Door()
+        self.listeners = [Listener(), Listener()]
+        self.signalled = trio.Event()
+        self.stop = trio.Event()
+        self.ended = trio.Event()
+        self.logbook = Logbook()
+
+    async def heed(self) -> None:
+        """Hear of the end."""
+        await heed_orders(self.signalled, self.member, self.door, self.stop, self.logbook.log)
+        self.ended.set()
+
+    async def run_door(self) -> None:
+        """Stand at the door."""
+        await self.door.run(
+            cast("list[socket.socket]", self.listeners), lambda listener: cast("Listener", listener).accept_from()
+        )
+
+    async def told(self, how: str) -> None:
+        """The parent's word."""
+        await self.parent.send({"end": how})
+        await trio.testing.wait_all_tasks_blocked()
+
+    def accepting(self) -> set[int]:
+        """How many accept from each listener."""
+        return {listener.accepting for listener in self.listeners}
+
+    def closed(self) -> set[bool]:
+        """Whether they are closed."""
+        return {listener.closed for listener in self.listeners}
+
+
+@asynccontextmanager
+async def open_worker() -> AsyncIterator[Worker]:
+    """A worker that serves."""
+    worker = Worker()
+    async with trio.open_nursery() as nursery:
+        for run in (worker.heed, worker.run_door, worker.member.run):
+            nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (worker.accepting(), worker.stop.is_set()) == ({1}, False)
+        yield worker
+        nursery.cancel_scope.cancel()
+
+
+async def test_signalled_alone_it_drains_and_leaves_newcomers_to_its_siblings(autojump_clock: MockClock) -> None:
+    async with open_worker() as worker:
+        worker.signalled.set()
+        await trio.sleep(3600)
+        assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {False})
+        assert not worker.ended.is_set()
+
+
+@pytest.mark.parametrize("first", ["signal", "parent"])
+async def test_when_all_drain_it_answers_newcomers(autojump_clock: MockClock, first: str) -> None:
+    async with open_worker() as worker:
+        if first == "signal":
+            worker.signalled.set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert worker.accepting() == {0}
+        await worker.told(DRAIN)
+        assert (worker.stop.is_set(), worker.accepting()) == (True, {1})
+        worker.signalled.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert worker.accepting() == {1}
+        assert not worker.ended.is_set()
+
+
+@pytest.mark.parametrize("before", ["serving", "signalled", "draining"])
+async def test_without_a_parent_it_gives_the_port_up_and_drains(autojump_clock: MockClock, before: str) -> None:
+    async with open_worker() as worker:
+        if before == "signalled":
+            worker.signalled.set()
+        if before == "draining":
+            await worker.told(DRAIN)
+        await worker.parent.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {True})
+        assert [line["msg"] for line in worker.logbook.lines] == ["supervisor is gone"]
+        assert not worker.ended.is_set()
+
+
+async def test_only_the_parent_ends_it_at_once(autojump_clock: MockClock) -> None:
+    async with open_worker() as worker:
+        worker.signalled.set()
+        await worker.told(DRAIN)
+        await trio.sleep(3600)
+        assert not worker.ended.is_set()
+        await worker.told(AT_ONCE)
+        assert worker.ended.is_set()
+
+
+async def test_a_beat_is_answered(autojump_clock: MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    member = Member(Channel(theirs), tuple)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(member.run)
+        await Channel(ours).send({"beat": True})
+        assert await ours.receive_some() == b'{"beat":true}\n'
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_door_that_was_closed_before_it_ran_only_closes(autojump_clock: MockClock) -> None:
+    worker = Worker()
+    worker.door.close()
+    await worker.run_door()
+    assert (worker.accepting(), worker.closed()) == ({0}, {True})
+
+
+async def test_a_cancelled_door_leaves_the_sockets_to_their_owner(autojump_clock: MockClock) -> None:
+    worker = Worker()
+    with trio.move_on_after(1) as patience:
+        await worker.run_door()
+    assert patience.cancelled_caught
+    assert (worker.accepting(), worker.closed()) == ({0}, {False})
