@@ -23,6 +23,7 @@ from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
 from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
+from common.serving.server import Server, ServerPolicy
 from common.web.admission import Admission
 from common.web.disconnect import DRAIN
 from common.web.door import Door
@@ -30,7 +31,6 @@ from common.web.heartbeat import Heartbeat
 from common.web.listener import accept
 from common.web.origin import OriginPolicy
 from common.web.peer import PeerPolicy
-from common.web.server import Server, ServerPolicy
 
 if TYPE_CHECKING:
     import socket
