@@ -165,7 +165,7 @@ async def test_a_topic_that_raises_ends_its_own_clients(
 
     monkeypatch.setattr(StatusTopic, "encode", encode_or_stumble)
     async with open_service() as running:
-        running.expected_errors |= {"messages could not be encoded", "connection ended with error"}
+        running.expected_errors |= {"messages could not be handled", "connection ended with error"}
         bad, good = await running.open("/run:bad"), await running.open()
         running.redis.publish(b"run:bad", b"1")
         running.redis.publish(CHANNEL, b"2")
