@@ -118,10 +118,10 @@ class Service(Generic[S]):
 
         def make_link(handler: LinkHandler) -> Link:
             return Link(
-                settings.redis_url,
-                settings.redis_password,
-                daemon.name,
-                daemon.adjust_policy(
+                url=settings.redis_url,
+                password=settings.redis_password,
+                client_name=daemon.name,
+                policy=daemon.adjust_policy(
                     settings,
                     LinkPolicy(
                         request_timeout=settings.redis_request_timeout,
@@ -132,10 +132,10 @@ class Service(Generic[S]):
                         reply_limit=settings.max_payload + REPLY_MARGIN,
                     ),
                 ),
-                handler,
-                log.bind(component="redis"),
-                rng or random.SystemRandom(),
-                connect,
+                handler=handler,
+                log=log.bind(component="redis"),
+                rng=rng or random.SystemRandom(),
+                connect=connect,
             )
 
         self.hub = Hub(
