@@ -25,6 +25,7 @@ import trio
 from bench.stats import percentile
 from common.embedded import open_embedded_redis
 from common.logs import make_logger
+from common.redis.handler import Deaf
 from common.redis.link import Link, LinkPolicy
 from common.redis.url import parse_redis_url
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from common.embedded import EmbeddedRedis
-    from common.redis.connection import Batch
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 19_001
@@ -45,20 +45,8 @@ _HANDSHAKE: Final = (
 )
 
 
-class Silent:
-    """A link's handler and log that want to know nothing."""
-
-    async def on_messages(self, batch: Batch, read_at: float) -> None:
-        pass
-
-    def on_active(self, channel: bytes, gap: float | None) -> None:
-        pass
-
-    def on_refused(self, channel: bytes, error: Exception) -> None:
-        pass
-
-    def on_exhausted(self) -> None:
-        pass
+class Silence:
+    """A log that goes nowhere."""
 
     def write(self, line: str) -> None:
         pass
@@ -156,7 +144,14 @@ async def writer(redis: EmbeddedRedis) -> AsyncIterator[Link]:
     """A connection to write and look with."""
     policy = LinkPolicy(request_timeout=30.0, retry_base=1.0, retry_max=1.0, max_retries=1)
     url = parse_redis_url(redis.url(0), 0)
-    link = Link(url, None, "bench", policy, Silent(), make_logger("error", "bench", Silent()), random.Random(0))
+    link = Link(
+        url=url,
+        client_name="bench",
+        policy=policy,
+        handler=Deaf(),
+        log=make_logger("error", "bench", Silence()),
+        rng=random.Random(0),
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         yield link

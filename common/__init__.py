@@ -11,8 +11,9 @@ metrics          counters, and the families that they become; disabled they cost
 histogram        durations by bucket
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
-fanout           Topic and Hub: who listens to what
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
+fanout           Topic and Hub: who listens to what
+serving/         one client's socket from its first byte to its last: pages, refusals, conversations
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one
 fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
@@ -29,7 +30,6 @@ embedded         a private redis-server for the demo, `--embedded-redis` and the
 watch/           the terminal client
 version          which version this is
 
-Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> names, backoff, config. Web
-and fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing
-here imports a daemon.
+Imports go one way: cli, process -> workers -> admin -> daemon -> serving -> fanout -> web, redis -> names, backoff,
+config. Admin speaks over the workers' channel. Nothing here imports a daemon.
 """

@@ -18,6 +18,7 @@ from common.admin.sockets import obstacle
 from common.config import describe
 from common.logs import make_logger
 from common.quote import quote
+from common.redis.handler import Deaf
 from common.redis.handshake import ROLE_QUESTION
 from common.redis.link import Link, LinkPolicy, RedisRefused, RedisUnavailable
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from common.config import Configuration, Settings
-    from common.redis.connection import Batch
     from common.redis.url import RedisURL
     from common.secret import Secret
 
@@ -124,7 +124,13 @@ async def _try_redis(
     )
     log = make_logger("error", name, _Silence())
     link = Link(
-        settings.redis_url, settings.redis_password, f"{name}-check", policy, _Deaf(), log, random.SystemRandom()
+        url=settings.redis_url,
+        password=settings.redis_password,
+        client_name=f"{name}-check",
+        policy=policy,
+        handler=Deaf(),
+        log=log,
+        rng=random.SystemRandom(),
     )
     failure: BaseException | None = None
     lines: list[str] = []
@@ -169,22 +175,6 @@ async def _server(link: Link) -> str:
     said = [answer.get(name) for name in (b"server", b"version")] if isinstance(answer, dict) else []
     words = [quote(word, _LONGEST_WORD) for word in said if isinstance(word, bytes)]
     return f", {' '.join(words)}" if len(words) == 2 else ""
-
-
-class _Deaf:
-    """Hears nothing: `check` subscribes to nothing, and says itself what went wrong."""
-
-    async def on_messages(self, batch: Batch, read_at: float) -> None:
-        """See `LinkHandler`."""
-
-    def on_active(self, channel: bytes, gap: float | None) -> None:
-        """See `LinkHandler`."""
-
-    def on_refused(self, channel: bytes, error: Exception) -> None:
-        """See `LinkHandler`."""
-
-    def on_exhausted(self) -> None:
-        """See `LinkHandler`."""
 
 
 class _Silence:

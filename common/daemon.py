@@ -23,6 +23,7 @@ from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
 from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
+from common.serving.server import Server, ServerPolicy
 from common.web.admission import Admission
 from common.web.disconnect import DRAIN
 from common.web.door import Door
@@ -30,7 +31,6 @@ from common.web.heartbeat import Heartbeat
 from common.web.listener import accept
 from common.web.origin import OriginPolicy
 from common.web.peer import PeerPolicy
-from common.web.server import Server, ServerPolicy
 
 if TYPE_CHECKING:
     import socket
@@ -118,10 +118,10 @@ class Service(Generic[S]):
 
         def make_link(handler: LinkHandler) -> Link:
             return Link(
-                settings.redis_url,
-                settings.redis_password,
-                daemon.name,
-                daemon.adjust_policy(
+                url=settings.redis_url,
+                password=settings.redis_password,
+                client_name=daemon.name,
+                policy=daemon.adjust_policy(
                     settings,
                     LinkPolicy(
                         request_timeout=settings.redis_request_timeout,
@@ -132,10 +132,10 @@ class Service(Generic[S]):
                         reply_limit=settings.max_payload + REPLY_MARGIN,
                     ),
                 ),
-                handler,
-                log.bind(component="redis"),
-                rng or random.SystemRandom(),
-                connect,
+                handler=handler,
+                log=log.bind(component="redis"),
+                rng=rng or random.SystemRandom(),
+                connect=connect,
             )
 
         self.hub = Hub(

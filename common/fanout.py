@@ -12,20 +12,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import attrs
 import trio
 
 from common.quote import quote
 from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
-from common.web.frames import Frames, gap_frame
+from common.web.frames import gap_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from common.logs import Logger
     from common.metrics import Counters
-    from common.redis.link import Link, LinkHandler, Subscription
+    from common.redis.handler import LinkHandler
+    from common.redis.link import Link
+    from common.redis.subscription import Subscription
+    from common.web.frames import Frames
     from common.web.peer import Peer
 
 LINGER: Final = 5.0
@@ -35,11 +40,8 @@ BATCH: Final = 256
 """Clients written to before other tasks get a turn."""
 
 
-NO_FRAMES: Final = Frames(b"", 0)
-
-
 class Topic(ABC):
-    """One Redis channel and the clients that follow it. What its messages become is the daemon's to say."""
+    """One Redis channel and the clients that follow it. What becomes of its messages is the daemon's to say."""
 
     needs_task: ClassVar[bool] = False
     """Whether the hub gives `run` a task, from the topic's first client until it is let go of."""
@@ -50,8 +52,11 @@ class Topic(ABC):
         self._audience: tuple[Peer, ...] | None = None
 
     @abstractmethod
-    def encode(self, payloads: list[bytes]) -> Frames:
-        """The frames that every client gets for these payloads, in order; they may be fewer, or none."""
+    async def receive(self, payloads: list[bytes], read_at: float) -> int:
+        """Take the messages of one read, in order; `read_at` is when their bytes were read from Redis.
+
+        Returns how many frames clients were sent for them here and now. Nothing else is read from Redis meanwhile.
+        """
 
     def resync(self) -> None:  # noqa: B027 - most topics have nothing to do
         """The subscription was acknowledged, for the first time or after an outage."""
@@ -78,7 +83,7 @@ class Topic(ABC):
             peer.end(disconnect)
 
     async def broadcast(self, frames: Frames) -> int:
-        """Write to every client that follows now; return how many there were."""
+        """Write to every client that follows now; return how many there are."""
         if self._audience is None:
             self._audience = tuple(self.peers)
         audience = self._audience
@@ -89,6 +94,18 @@ class Topic(ABC):
             for peer in audience[start : start + BATCH]:
                 peer.wire.send_nowait(data, number)
         return len(audience)
+
+
+@attrs.define(eq=False)
+class _Followed:
+    """All that the hub keeps of a channel, from its first client until it is let go of."""
+
+    topic: Topic
+    subscription: Subscription
+    scope: trio.CancelScope | None = None
+    """Around the topic's task, while it has one."""
+    until: float = math.inf
+    """When it is let go of: `LINGER` after its last client has left, and never while there is one."""
 
 
 class Hub:
@@ -106,51 +123,51 @@ class Hub:
         counters: Counters,
         log: Logger,
     ) -> None:
-        self._topics: dict[bytes, Topic] = {}
-        self._subscriptions: dict[bytes, Subscription] = {}
-        self._deserted: dict[bytes, float] = {}
+        self._followed: dict[bytes, _Followed] = {}
+        self._deserted: deque[tuple[float, _Followed]] = deque()
+        """Who was deserted, and its `until` at that time, in order, for all linger equally long. Some have clients
+        again, or are gone: their `until` is another one."""
         self._desertion = trio.Event()
         self._counters = counters
         self._log = log
         self.link = make_link(self)
         self._make_topic = make_topic(self.link)
         self._nursery: trio.Nursery | None = None
-        self._scopes: dict[bytes, trio.CancelScope] = {}
         self.link_changed = trio.Event()
         """Set, and replaced, when the link comes online or is lost."""
 
     @property
     def active(self) -> int:
         """Topics with at least one client."""
-        return len(self._topics) - len(self._deserted)
+        return sum(1 for followed in self._followed.values() if followed.topic.peers)
 
     @property
-    def topics(self) -> Collection[Topic]:
+    def topics(self) -> list[Topic]:
         """All topics, as they are at any moment, deserted ones included; to be looked at."""
-        return self._topics.values()
+        return [followed.topic for followed in self._followed.values()]
 
     def clients(self, channel: bytes) -> int:
         """Clients that follow `channel`."""
-        topic = self._topics.get(channel)
-        return 0 if topic is None else len(topic.peers)
+        followed = self._followed.get(channel)
+        return 0 if followed is None else len(followed.topic.peers)
 
     def join(self, channel: bytes, peer: Peer) -> Topic:
         """Let `peer` follow `channel`, subscribing to it if need be. `wait_ready` tells when messages will come."""
-        topic = self._topics.get(channel)
-        if topic is None:
-            topic = self._topics[channel] = self._make_topic(channel)
-            self._subscriptions[channel] = self.link.subscribe(channel)
-            self._start(topic)
-        self._deserted.pop(channel, None)
-        topic.add(peer)
-        return topic
+        followed = self._followed.get(channel)
+        if followed is None:
+            followed = _Followed(self._make_topic(channel), self.link.subscribe(channel))
+            self._followed[channel] = followed
+            self._start(followed)
+        followed.until = math.inf
+        followed.topic.add(peer)
+        return followed.topic
 
     async def wait_ready(self, topic: Topic) -> None:
         """Wait until Redis has acknowledged the topic's subscription.
 
         Raises redis-py's `TimeoutError` after `REDIS_REQUEST_TIMEOUT`, or the refusal as Redis gave it.
         """
-        await self.link.wait_active(self._subscriptions[topic.channel])
+        await self.link.wait_active(self._followed[topic.channel].subscription)
 
     def leave(self, topic: Topic, peer: Peer) -> None:
         """Let `peer` go; the topic's subscription lingers if it was the last. One that has gone already is no error."""
@@ -158,27 +175,34 @@ class Hub:
             # A second goodbye must not lengthen the linger, nor disturb the order in which topics are let go of.
             return
         topic.discard(peer)
-        if topic.peers or self._topics.get(topic.channel) is not topic:
+        followed = self._of(topic)
+        if topic.peers or followed is None:
             return
-        if self._subscriptions[topic.channel].refused is not None:
+        if followed.subscription.refused is not None:
             # What Redis refuses now it may allow once an operator has mended it: the next client asks anew.
-            self._forget(topic.channel)
+            self._forget(followed)
             return
-        self._deserted[topic.channel] = trio.current_time() + LINGER
+        followed.until = trio.current_time() + LINGER
+        self._deserted.append((followed.until, followed))
         self._desertion.set()
+
+    def _of(self, topic: Topic) -> _Followed | None:
+        """What is kept of `topic`; None if it was let go of, whether or not its channel has another one since."""
+        followed = self._followed.get(topic.channel)
+        return followed if followed is not None and followed.topic is topic else None
 
     async def run(self) -> None:
         """Own the tasks of topics, and let go of deserted ones when their time has come, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for topic in self._topics.values():
-                self._start(topic)
+            for followed in self._followed.values():
+                self._start(followed)
             await self._let_go()
 
-    def _start(self, topic: Topic) -> None:
-        if topic.needs_task and self._nursery is not None:
-            scope = self._scopes[topic.channel] = trio.CancelScope()
-            self._nursery.start_soon(self._run_topic, topic, scope)
+    def _start(self, followed: _Followed) -> None:
+        if followed.topic.needs_task and self._nursery is not None:
+            followed.scope = trio.CancelScope()
+            self._nursery.start_soon(self._run_topic, followed.topic, followed.scope)
 
     async def _run_topic(self, topic: Topic, scope: trio.CancelScope) -> None:
         with scope:
@@ -187,27 +211,28 @@ class Hub:
             except Exception:  # noqa: BLE001 - see below
                 # The barrier: one topic's bug ends its clients. The next one makes the topic anew.
                 self._log.exception("topic failed", channel=quote(topic.channel))
-                if self._topics.get(topic.channel) is topic:
-                    self._forget(topic.channel)
+                followed = self._of(topic)
+                if followed is not None:
+                    self._forget(followed)
                 topic.end(INTERNAL_ERROR)
 
     async def _let_go(self) -> None:
         while True:
             self._desertion = trio.Event()
-            # All linger equally long, so the first is the next.
-            with trio.move_on_at(next(iter(self._deserted.values()), math.inf)):
+            with trio.move_on_at(self._deserted[0][0] if self._deserted else math.inf):
                 await self._desertion.wait()
             now = trio.current_time()
-            while self._deserted and next(iter(self._deserted.values())) <= now:
-                self._forget(next(iter(self._deserted)))
+            while self._deserted and self._deserted[0][0] <= now:
+                until, followed = self._deserted.popleft()
+                if followed.until == until:
+                    self._forget(followed)
 
     async def aclose(self) -> None:
         """Give back every subscription, waiting for Redis to say so within its request timeout."""
-        for scope in self._scopes.values():
-            scope.cancel()
-        self._scopes.clear()
-        self._topics.clear()
-        self._subscriptions.clear()
+        for followed in self._followed.values():
+            if followed.scope is not None:
+                followed.scope.cancel()
+        self._followed.clear()
         self._deserted.clear()
         await self.link.unsubscribe_all()
 
@@ -215,34 +240,30 @@ class Hub:
         self.link_changed.set()
         self.link_changed = trio.Event()
 
-    def _forget(self, channel: bytes) -> None:
-        del self._topics[channel], self._subscriptions[channel]
-        self._deserted.pop(channel, None)
-        scope = self._scopes.pop(channel, None)
-        if scope is not None:
-            scope.cancel()
-        self.link.unsubscribe(channel)
+    def _forget(self, followed: _Followed) -> None:
+        followed.until = math.inf
+        if followed.scope is not None:
+            followed.scope.cancel()
+        del self._followed[followed.topic.channel]
+        self.link.unsubscribe(followed.topic.channel)
 
     # What the link says.
 
     async def on_messages(self, batch: dict[bytes, list[bytes]], read_at: float) -> None:
-        """Forward what one read from Redis brought: payloads by channel, in order."""
-        clients = 0
+        """Hand on what one read from Redis brought: payloads by channel, in order."""
+        sent = 0
         # Looked up before the first wait: a topic that is made anew meanwhile must not get what its predecessor missed.
-        for topic, payloads in [(self._topics.get(channel), payloads) for channel, payloads in batch.items()]:
-            if topic is None or not topic.peers:
+        for followed, payloads in [(self._followed.get(channel), payloads) for channel, payloads in batch.items()]:
+            if followed is None or not followed.topic.peers:
                 continue
+            topic = followed.topic
             try:
-                frames = topic.encode(payloads)
+                sent += await topic.receive(payloads, read_at)
             except Exception:  # noqa: BLE001 - the barrier: one topic's bug ends its clients, not the link
-                self._log.exception("messages could not be encoded", channel=quote(topic.channel))
+                self._log.exception("messages could not be handled", channel=quote(topic.channel))
                 topic.end(INTERNAL_ERROR)
-                continue
-            if frames.number:
-                reached = await topic.broadcast(frames)
-                self._counters.messages_sent += frames.number * reached
-                clients += reached
-        if clients and self._counters.delivery is not None:
+        self._counters.messages_sent += sent
+        if sent and self._counters.delivery is not None:
             self._counters.delivery.observe(trio.current_time() - read_at)
 
     def on_active(self, channel: bytes, gap: float | None) -> None:
@@ -251,25 +272,26 @@ class Hub:
         `gap` is None the first time; after an outage it is the seconds in which messages may have been lost. Nothing
         that was published after the outage has been handed on yet.
         """
-        topic = self._topics.get(channel)
-        if topic is None:
+        followed = self._followed.get(channel)
+        if followed is None:
             return
+        topic = followed.topic
         if self.link.online:
             # Else nothing can be asked yet, and `on_online` has every topic's turn in one go.
             topic.resync()
         if gap is None:
             return
-        followers = [peer for peer in topic.peers if peer.opened]
-        self._counters.gaps += bool(followers)
-        for peer in followers:
+        audience = [peer for peer in topic.peers if peer.opened]
+        self._counters.gaps += bool(audience)
+        for peer in audience:
             if peer.wants_gap:
                 peer.wire.send_nowait(gap_frame(gap))
 
     def on_online(self, gap: float | None) -> None:
         """The link is ready to serve; requests that were made before, at an acknowledgement, were refused."""
         del gap
-        for topic in self._topics.values():
-            topic.resync()
+        for followed in self._followed.values():
+            followed.topic.resync()
         self._note_change()
 
     def on_lost(self) -> None:
@@ -279,11 +301,11 @@ class Hub:
     def on_refused(self, channel: bytes, error: Exception) -> None:
         """Redis refuses this channel to us: its clients end, nobody else's."""
         self._log.warning("subscription refused", channel=quote(channel), error=quote(str(error)))
-        topic = self._topics.get(channel)
-        if topic is not None:
-            topic.end(REFUSED_BY_REDIS)
+        followed = self._followed.get(channel)
+        if followed is not None:
+            followed.topic.end(REFUSED_BY_REDIS)
 
     def on_exhausted(self) -> None:
         """Redis stayed away through all retries: no client is left waiting for it."""
-        for topic in self._topics.values():
-            topic.end(REDIS_UNAVAILABLE)
+        for followed in self._followed.values():
+            followed.topic.end(REDIS_UNAVAILABLE)

@@ -25,6 +25,7 @@ import trio
 
 from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
+from common.redis.handler import Deaf
 from common.redis.link import Link, LinkPolicy, Replica
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from common.logs import Logger
-    from common.redis.connection import Batch
     from opsd.board import Board
     from opsd.keys import Keys
     from opsd.settings import OpsSettings
@@ -287,7 +287,15 @@ def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
         max_retries=0,
         replica=Replica.REFUSE,
     )
-    return Link(settings.redis_url, settings.redis_password, "opsd", policy, _Deaf(), log, rng)
+    return Link(
+        url=settings.redis_url,
+        password=settings.redis_password,
+        client_name="opsd",
+        policy=policy,
+        handler=Deaf(),
+        log=log,
+        rng=rng,
+    )
 
 
 def _seconds(reply: object) -> float:
@@ -313,19 +321,3 @@ def _page(reply: object) -> tuple[list[Sample], str]:
                     sample = Sample.decoded(int(at) / 1000, value)
                     samples += [] if sample is None else [sample]
     return samples, position if len(entries) == _PAGE else ""
-
-
-class _Deaf:
-    """Hears nothing: the history subscribes to nothing, and the link logs by itself."""
-
-    async def on_messages(self, batch: Batch, read_at: float) -> None:
-        """See `LinkHandler`."""
-
-    def on_active(self, channel: bytes, gap: float | None) -> None:
-        """See `LinkHandler`."""
-
-    def on_refused(self, channel: bytes, error: Exception) -> None:
-        """See `LinkHandler`."""
-
-    def on_exhausted(self) -> None:
-        """See `LinkHandler`."""

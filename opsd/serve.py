@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from common.config import IPNetwork
     from common.logs import Logger
+    from common.web.accepted import Accepted
     from common.web.forwarded import IPAddress
-    from common.web.server import Client
     from opsd.places import Place
 
 WRITE_TIMEOUT: Final = 5.0
@@ -93,7 +93,7 @@ class Server:
             await self._context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + GRACE
 
-    async def _serve(self, client: Client) -> None:
+    async def _serve(self, client: Accepted) -> None:
         address = client.address
         connection = Connection(self._app, client, self._config, self._context)
         place = self._places.enter(
@@ -121,7 +121,7 @@ class Server:
 class Connection:
     """One client's connection: Hypercorn's protocols, the requests that run, and the end of both."""
 
-    def __init__(self, app: ASGIApp, client: Client, config: Config, context: WorkerContext) -> None:
+    def __init__(self, app: ASGIApp, client: Accepted, config: Config, context: WorkerContext) -> None:
         self._app = app
         self._stream = BoundedStream(client.stream, cast("socket.socket", client.sock), self._client_left)
         wrapped = ASGIWrapper(cast("ASGIFramework", self._call))

@@ -11,6 +11,6 @@ notifications  whether Redis says when a hash changes
 daemon         the value that makes of `common` this daemon
 checklist_command   `preflightd checklist`: the rules as a table
 evaluate       `preflightd evaluate`: the checklist of a JSON object, without Redis
-watch          `preflightd watch`: view (frames to changes, plain lines) and terminal (a live table)
+watch          `preflightd watch`: the choice of view (frames to changes, plain lines) or terminal (a live table)
 __main__       the command line
 """

@@ -6,19 +6,15 @@ view (a live table) lives in `preflightd.terminal`, because it needs the extra `
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import attrs
 
-from common.watch.view import PlainView, View, open_view
+from common.watch.view import PlainView
 from common.watch.words import one_line, raw_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
-
-    from preflightd.terminal import TerminalPreflightView
 
 
 @attrs.frozen
@@ -91,14 +87,6 @@ class Lines:
         return [one_line(line) for line in lines]
 
 
-def open_preflight_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
-    """The view that fits `out`: a live table on a terminal where rich is installed, plain lines elsewhere.
-
-    Leaving the block gives a terminal back with the last table on it.
-    """
-    return open_view(out, err, PlainPreflightView, _terminal_view)
-
-
 @attrs.define
 class PlainPreflightView(PlainView):
     """One line a change."""
@@ -109,11 +97,6 @@ class PlainPreflightView(PlainView):
         """Write what changed. Raises OutputClosedError."""
         for line in self._lines.of(frame):
             self.line(line)
-
-
-def _terminal_view(out: TextIO) -> TerminalPreflightView:
-    view: TerminalPreflightView = importlib.import_module("preflightd.terminal").TerminalPreflightView(out)
-    return view
 
 
 def _booleans(value: object) -> Mapping[str, bool] | None:

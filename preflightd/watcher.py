@@ -24,7 +24,7 @@ import trio
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from common.backoff import Backoff
-from common.fanout import NO_FRAMES, Topic
+from common.fanout import Topic
 from common.metrics import HashFigures
 from common.quote import quote
 from common.redis.errors import ProtocolError, ReplyTooLargeError
@@ -95,6 +95,10 @@ class Watcher(Topic):
         self._figures = counters.hashes or HashFigures()
         self._log = log
         self._changed = trio.Event()
+        self._notified_at = math.inf
+        """When the first notification came that is in no answer yet."""
+        self._awaited_since = math.inf
+        """The same of those that are in the answer which is awaited, or was the last."""
         self._resynced = trio.Event()
         self._desertions = 0
         """How often the last client has left."""
@@ -108,11 +112,12 @@ class Watcher(Topic):
         self._told: set[Peer] = set()
         """Who has got the newest snapshot."""
 
-    def encode(self, payloads: list[bytes]) -> Frames:
-        """A notification is no message: it says that the hash is to be read."""
+    async def receive(self, payloads: list[bytes], read_at: float) -> int:
+        """See `Topic`. A notification is no message: it says that the hash is to be read, which is for `run`."""
         del payloads
+        self._notified_at = min(self._notified_at, read_at)
         self._changed.set()
-        return NO_FRAMES
+        return 0
 
     def resync(self) -> None:
         """What was read before may be out of date, and Redis is there: a read that failed need not wait any longer."""
@@ -135,6 +140,7 @@ class Watcher(Topic):
         if not self.peers:
             self._snapshot = None
             self._desertions += 1
+            self._notified_at = self._awaited_since = math.inf
 
     def end(self, disconnect: Disconnect) -> None:
         """End every client's conversation."""
@@ -213,11 +219,15 @@ class Watcher(Topic):
     def _note_sending(self) -> None:
         """What was noted until now is in the read that goes out."""
         self._changed = trio.Event()
+        # The question may go out twice; then the first answer was none.
+        self._awaited_since = min(self._awaited_since, self._notified_at)
+        self._notified_at = math.inf
         # By now everybody may have left, and what is notified is nobody's.
         self._desertions_seen = self._desertions if self.peers else -1
 
     async def _take(self, fields: Hash) -> bool:
         """Tell what the hash has become; return whether clients had been told something else."""
+        since, self._awaited_since = min(self._awaited_since, trio.current_time()), math.inf
         snapshot = self._evaluate(fields)
         known = self._snapshot is not None
         unchanged = snapshot == self._snapshot
@@ -228,14 +238,13 @@ class Watcher(Topic):
             for peer in [peer for peer in self.peers if peer not in self._told]:
                 self._tell(peer)
             return False
-        read_at = trio.current_time()
         self._snapshot = snapshot
         self._frame = snapshot.frame()
         self._told = set(self.peers)
         clients = await self.broadcast(Frames(self._frame, 1))
         self._counters.messages_sent += clients
         if self._counters.delivery is not None:
-            self._counters.delivery.observe(trio.current_time() - read_at)
+            self._counters.delivery.observe(trio.current_time() - since)
         self._log.debug("diff sent", run_id=self._key.decode("ascii"), clients=clients)
         return known
 

@@ -5,7 +5,7 @@ route        `/<runid>:<channel>` -> the Redis channel
 topic        payloads -> `{"type":"status",…}` frames
 daemon       the value that makes of `common` this daemon
 jobs         what the platform's jobs say on a channel (pure)
-watch        `statusd watch`: view (frames to words, plain lines, JSON) and terminal (colours and a progress bar)
+watch        `statusd watch`: the choice of view (frames to words, plain lines, JSON) or terminal (colours and a bar)
 until        a watch that ends with a job
 __main__     the command line
 """

@@ -7,25 +7,20 @@ terminal's view (colours and a progress bar) lives in `statusd.terminal`, becaus
 from __future__ import annotations
 
 import enum
-import importlib
 import json
 import re
-from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from common.watch.client import Note
-from common.watch.view import PlainView, View, open_view
+from common.watch.view import PlainView
 from common.watch.words import compact, one_line, raw_text
 from statusd.jobs import JobEvent, JobMessage, read_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-
-    from statusd.terminal import TerminalStatusView
 
 PERCENT_KEYS: Final = ("percent", "percentage", "progress")
 LABEL_KEYS: Final = ("task", "name", "stage", "label")
@@ -103,19 +98,6 @@ def percentage_of(data: str) -> float | None:
     return None
 
 
-def open_status_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
-    """The view that fits `out`: colours and a bar on a terminal where rich is installed, plain lines elsewhere.
-
-    Leaving the block gives a terminal back as it was found.
-    """
-    return open_view(out, err, PlainStatusView, _terminal_view)
-
-
-def _terminal_view(out: TextIO) -> TerminalStatusView:
-    view: TerminalStatusView = importlib.import_module("statusd.terminal").TerminalStatusView(out)
-    return view
-
-
 class PlainStatusView(PlainView):
     """One line a frame, as published but for control characters."""
 
@@ -147,11 +129,6 @@ class JsonStatusView(PlainView):
     def _object(self, fields: Mapping[str, object]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.line(json.dumps({"time": now, **fields}, separators=(",", ":")))
-
-
-def open_json_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
-    """JSON objects, whatever `out` is."""
-    return nullcontext(JsonStatusView(out, err))
 
 
 def _tone_of_job(job: JobMessage, percent: float | None) -> Tone:

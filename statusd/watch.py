@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TextIO
 
 from common.config.values import parse_positive_duration
 from common.watch.client import Codes, Show
 from common.watch.command import Plan, Watching, watch_command
+from common.watch.view import open_view
 from common.web.path import Target
 from statusd.route import route
 from statusd.until import Outcome, UntilShow
-from statusd.view import open_json_view, open_status_view
+from statusd.view import JsonStatusView, PlainStatusView
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from common.watch.command import OpenView
+    from common.watch.view import ClosingView, View
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+
+
+def open_status_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
+    """The view that fits `out`: colours and a bar on a terminal where rich is installed, plain lines elsewhere.
+
+    Leaving the block gives a terminal back as it was found.
+    """
+    return open_view(out, err, PlainStatusView, _terminal_view)
+
+
+def open_json_view(out: TextIO, err: TextIO) -> AbstractContextManager[View]:
+    """JSON objects, whatever `out` is."""
+    return nullcontext(JsonStatusView(out, err))
+
+
+def _terminal_view(out: TextIO) -> ClosingView:
+    # rich is an extra, and slow to import.
+    from statusd.terminal import TerminalStatusView  # noqa: PLC0415
+
+    return TerminalStatusView(out)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,11 +25,11 @@ from common.admin.routes import Page, SnapshotOf, TopicOf, decide
 from common.admin.source import SilentWorkerError, UnknownWorkerError
 from common.exposition import Family, render
 from common.fleet import FleetError
+from common.web.accepted import LINGER, linger
 from common.web.admission import Admission
 from common.web.http import BadHead, Head, Response, read_head, refusal
 from common.web.listener import accept
 from common.web.path import BadPath
-from common.web.server import LINGER, linger
 from common.web.turns import Turns
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from common.admin.source import Source
     from common.exposition import Report
     from common.logs import Logger
+    from common.web.accepted import Accepted
     from common.web.admission import Ticket
-    from common.web.server import Client
 
 MAX_CONNECTIONS: Final = 32
 """Open connections of operators; more are told so and closed."""
@@ -109,7 +109,7 @@ class AdminServer:
                 self._log.exception("operator's listener failed")
             await trio.sleep(RESTART)
 
-    async def serve(self, client: Client) -> None:
+    async def serve(self, client: Accepted) -> None:
         """Serve one connection and close it. Only `Cancelled` comes out."""
         ticket = self._admission.enter()
         try:
@@ -128,7 +128,7 @@ class AdminServer:
                 ticket.release()
             await trio.aclose_forcefully(client.stream)
 
-    async def _turn_away(self, client: Client) -> None:
+    async def _turn_away(self, client: Accepted) -> None:
         self._log.info("admin request refused", reason=_FULL.reason, remote=str(client.address))
         await self._write(client, _FULL.encode())
 
@@ -138,7 +138,7 @@ class AdminServer:
             self._log.warning("admin token guessed", **attrs.asdict(tally))
             await trio.sleep(TOLD_EVERY)
 
-    async def _serve(self, client: Client, ticket: Ticket) -> None:
+    async def _serve(self, client: Accepted, ticket: Ticket) -> None:
         try:
             head = await read_head(client.stream, within=HEAD_TIMEOUT)
         except BadHead as bad:
@@ -207,7 +207,7 @@ class AdminServer:
             return _json(body, ("Content-Encoding", "gzip"), *headers)
         return _json(await trio.to_thread.run_sync(_unzip, body, abandon_on_cancel=True), *headers)
 
-    async def _events(self, client: Client, head: Head) -> None:
+    async def _events(self, client: Accepted, head: Head) -> None:
         self._log.debug("admin request", **_asked(client, head), status=int(HTTPStatus.OK))
         await self._write(client, _events_head())
         if head.method == "HEAD":
@@ -232,7 +232,7 @@ class AdminServer:
                 self._log.exception("admin request failed", remote=str(client.address))
             nursery.cancel_scope.cancel()
 
-    async def _stream(self, client: Client) -> None:
+    async def _stream(self, client: Accepted) -> None:
         """The status at once, then at every change, then a comment now and then."""
         feed = self._feed
         with feed.listening():
@@ -250,7 +250,7 @@ class AdminServer:
                 await trio.sleep_until(sent + PAUSE)
                 version, body = feed.version, feed.body
 
-    async def _answer(self, client: Client, head: Head | None, response: Response) -> None:
+    async def _answer(self, client: Accepted, head: Head | None, response: Response) -> None:
         asked = {"remote": str(client.address)} if head is None else _asked(client, head)
         if response.reason:
             # Guesses are told of by their number.
@@ -264,7 +264,7 @@ class AdminServer:
             await client.stream.send_eof()
         await linger(client, self._turns)
 
-    async def _write(self, client: Client, data: bytes) -> None:
+    async def _write(self, client: Accepted, data: bytes) -> None:
         """Write `data`. Raises `trio.TooSlowError` when the client takes nothing of a piece in time."""
         for start in range(0, len(data), PIECE):
             with trio.fail_after(WRITE_TIMEOUT):
@@ -280,7 +280,7 @@ def takes_gzip(head: Head) -> bool:
     return False
 
 
-def _asked(client: Client, head: Head) -> dict[str, str]:
+def _asked(client: Accepted, head: Head) -> dict[str, str]:
     return {"remote": str(client.address), **head.asked()}
 
 

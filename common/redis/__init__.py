@@ -8,9 +8,12 @@ transport      the stream to the server: TCP, TLS or a Unix socket
 handshake      the first words on a new connection
 opening        a new connection, from its name to the end of the handshake, within one deadline
 policy         what a link may do and for how long
-connection     one live connection: requests with a deadline, pushes; ends with its first error
+connection     one live connection: answers in order, pushes, a watchdog; ends with its first error
 reads          reads of large values, over connections of their own beside a live one
+session        what a link asks over one connection, and over those for its reads, within which time
+role           which part the server plays, and what becomes of a link on a replica
+attempts       an outage's attempts and the delays between them
 subscription   one channel that a link listens to, whatever becomes of its connections
 handler        who is told what happens on a link
-link           a connection kept alive: backoff, resubscription, resync; lives as long as the daemon
+link           a connection kept alive, resubscribed and told of; lives as long as the daemon
 """

@@ -6,7 +6,7 @@ logged with its traceback and ends nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from common.redis.connection import Batch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LinkHandler(Protocol):
-    """What every handler wants to know: its channels."""
+    """What is said of the channels, and of the link as a whole."""
 
     async def on_messages(self, batch: Batch, read_at: float) -> None:
         """Messages of one read, by channel, in order; `read_at` is when their bytes were read.
@@ -31,16 +31,33 @@ class LinkHandler(Protocol):
     def on_refused(self, channel: bytes, error: RedisError) -> None:
         """Redis does not let us hear this channel. No other is concerned; it is tried again at the next reconnect."""
 
-    def on_exhausted(self) -> None:
-        """`max_retries` attempts of this outage have failed. Once per outage; the attempts go on."""
-
-
-@runtime_checkable
-class LinkListener(LinkHandler, Protocol):
-    """A handler that also wants to know about the link as a whole, whatever its channels."""
-
     def on_lost(self) -> None:
         """The connection that was online has ended. What is published from now on is gone."""
 
     def on_online(self, gap: float | None) -> None:
         """Every subscription has been answered. `gap`: seconds without a byte from Redis, None the first time."""
+
+    def on_exhausted(self) -> None:
+        """`max_retries` attempts of this outage have failed. Once per outage; the attempts go on."""
+
+
+class Deaf:
+    """Hears nothing: for a link that asks and subscribes to nothing, or whose owner looks for itself."""
+
+    async def on_messages(self, batch: Batch, read_at: float) -> None:
+        """See `LinkHandler`."""
+
+    def on_active(self, channel: bytes, gap: float | None) -> None:
+        """See `LinkHandler`."""
+
+    def on_refused(self, channel: bytes, error: RedisError) -> None:
+        """See `LinkHandler`."""
+
+    def on_lost(self) -> None:
+        """See `LinkHandler`."""
+
+    def on_online(self, gap: float | None) -> None:
+        """See `LinkHandler`."""
+
+    def on_exhausted(self) -> None:
+        """See `LinkHandler`."""

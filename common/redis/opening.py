@@ -50,10 +50,10 @@ class Opener:
 
     def __init__(
         self,
-        url: RedisURL,
-        password: Secret | None,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None,
         *,
+        url: RedisURL,
+        password: Secret | None = None,
+        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         within: float,
         reply_limit: int,
         on_timeout: Callable[[str], None],

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common.web.accepted import Accepted
 from common.web.forwarded import parse_address
-from common.web.server import Client
 from common.web.stream import ClientStream
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def bound_to(sockets: Sequence[socket.socket]) -> list[str]:
 
 
 async def accept(
-    listener: socket.socket, serve: Callable[[Client], Awaitable[None]], handlers: trio.Nursery, log: Logger
+    listener: socket.socket, serve: Callable[[Accepted], Awaitable[None]], handlers: trio.Nursery, log: Logger
 ) -> None:
     """Accept until cancelled, starting `serve` in `handlers` for each socket."""
     paused = False
@@ -138,7 +138,7 @@ async def accept(
             else:
                 raise
             continue
-        handlers.start_soon(serve, _client(sock, name))
+        handlers.start_soon(serve, _accepted(sock, name))
         # It is its task's: until the next one comes nothing here may keep it.
         del sock
         accepted += 1
@@ -146,6 +146,6 @@ async def accept(
             await trio.lowlevel.checkpoint()
 
 
-def _client(sock: socket.socket, name: tuple[object, ...]) -> Client:
+def _accepted(sock: socket.socket, name: tuple[object, ...]) -> Accepted:
     sock.setblocking(False)
-    return Client(ClientStream(sock), sock, parse_address(str(name[0])) if name else None)
+    return Accepted(ClientStream(sock), sock, parse_address(str(name[0])) if name else None)

@@ -31,7 +31,7 @@ from deploy.demo.daemon_process import OPSD, PREFLIGHTD, STATUSD, ChildError, Da
 from deploy.demo.simulated_run import simulated_run
 from deploy.demo.witness import MARK, checklist_witness, status_witness
 from preflightd.checklist import packaged
-from statusd.view import open_status_view
+from statusd.watch import open_status_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

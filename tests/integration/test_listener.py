@@ -18,7 +18,7 @@ from tests.support.raw import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from common.web.server import Client
+    from common.web.accepted import Accepted
 
 pytestmark = pytest.mark.integration
 
@@ -142,10 +142,10 @@ def test_a_port_can_be_bound_again_at_once(bound: Bound) -> None:
 
 async def test_accepted_sockets_are_set_up_for_small_frames_and_slow_clients(bound: Bound) -> None:
     (listener,) = bound("127.0.0.1")
-    served: list[Client] = []
+    served: list[Accepted] = []
     done = trio.Event()
 
-    async def serve(client: Client) -> None:
+    async def serve(client: Accepted) -> None:
         async with client.stream:
             served.append(client)
             assert client.sock is not None

@@ -128,7 +128,15 @@ async def test_a_primary_that_became_a_replica_is_left_for_where_the_name_leads(
         policy = LinkPolicy(request_timeout=5.0, retry_base=0.05, retry_max=0.1, max_retries=0)
         url = load(OpsSettings, {}).settings.redis_url
         like = link_to(old, logbook)
-        link = Link(url, None, "opsd", policy, like._handler, logbook.log, random.Random(), connect)
+        link = Link(
+            url=url,
+            client_name="opsd",
+            policy=policy,
+            handler=like._handler,
+            log=logbook.log,
+            rng=random.Random(),
+            connect=connect,
+        )
         async with open_history(link, logbook) as history, open_redis(old) as admin:
             assert not works(history)
             await history.record(status(1), 1.0)

@@ -185,7 +185,14 @@ async def test_a_name_that_moves_meanwhile_does_not_lead_the_reads_elsewhere(red
 
     policy = LinkPolicy(request_timeout=5.0, retry_base=0.1, retry_max=1.0, max_retries=1, read_limit=KB)
     url = RedisURL(host="redis.test", port=redis_server.port, db=0)
-    link = Link(url, None, "test", policy, RecordingHandler(), Logbook().log, random.Random())
+    link = Link(
+        url=url,
+        client_name="test",
+        policy=policy,
+        handler=RecordingHandler(),
+        log=Logbook().log,
+        rng=random.Random(),
+    )
     trio.socket.set_custom_hostname_resolver(Resolver())
     async with trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE):

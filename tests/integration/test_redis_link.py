@@ -30,7 +30,14 @@ CERTIFICATE = str(Path(__file__).parent.parent / "support" / "localhost.pem")
 
 
 def make_link(url: RedisURL, handler: RecordingHandler | None = None, policy: LinkPolicy = POLICY) -> Link:
-    return Link(url, None, "test", policy, handler or RecordingHandler(), Logbook().log, random.Random())
+    return Link(
+        url=url,
+        client_name="test",
+        policy=policy,
+        handler=handler or RecordingHandler(),
+        log=Logbook().log,
+        rng=random.Random(),
+    )
 
 
 @asynccontextmanager

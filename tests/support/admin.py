@@ -16,8 +16,8 @@ from common.admin.server import AdminServer
 from common.admin.source import Audience, UnknownWorkerError
 from common.admin.status import About, AnswerFigures, DaemonStatus, Delivery, Retired, WorkerStatus
 from common.config import ListenAddress
+from common.web.accepted import Accepted
 from common.web.path import Target
-from common.web.server import Client
 from statusd.route import route
 from tests.support.logbook import Logbook
 
@@ -136,7 +136,7 @@ class Operator:
         """Set when the server is done with it."""
 
         async def serve() -> None:
-            await server.serve(Client(theirs, None, address))
+            await server.serve(Accepted(theirs, None, address))
             self.ended.set()
 
         nursery.start_soon(serve)

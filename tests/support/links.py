@@ -48,7 +48,14 @@ def make_link(
     """A link to `redis` that does not run yet."""
     handler, logbook = RecordingHandler(), Logbook()
     link = Link(
-        url, password, "statusd", policy, handler, logbook.log, random.Random(0) if rng is None else rng, redis.connect
+        url=url,
+        password=password,
+        client_name="statusd",
+        policy=policy,
+        handler=handler,
+        log=logbook.log,
+        rng=random.Random(0) if rng is None else rng,
+        connect=redis.connect,
     )
     return LinkBench(link, redis, handler, logbook)
 

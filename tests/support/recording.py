@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RecordingHandler:
-    """A `LinkListener`. `events` has everything in order; `heard` the payloads by channel; `read_at` per batch."""
+    """A `LinkHandler`. `events` has everything in order; `heard` the payloads by channel; `read_at` per batch."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -44,11 +44,11 @@ class RecordingHandler:
         self._note("exhausted", trio.current_time())
 
     def on_lost(self) -> None:
-        """See `LinkListener`."""
+        """See `LinkHandler`."""
         self._note("lost", trio.current_time())
 
     def on_online(self, gap: float | None) -> None:
-        """See `LinkListener`."""
+        """See `LinkHandler`."""
         self._note("online", gap)
 
     async def wait_for(self, kind: str, count: int = 1) -> None:

@@ -19,8 +19,9 @@ import trio
 
 from common.config import ListenAddress, load
 from common.daemon import Daemon, Service
-from common.web import server as server_module
-from common.web.exchange import Exchange
+from common.serving import conversations as conversations_module
+from common.serving import server as server_module
+from common.serving.exchange import Exchange
 from common.web.listener import bind, bound_to
 from common.web.peer import Peer
 from tests.support.client import handshake
@@ -149,11 +150,11 @@ def watch() -> Iterator[Remains]:
 
         def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-            remains.references += [weakref.ref(self), weakref.ref(self.client), weakref.ref(self.client.sock)]
+            remains.references += [weakref.ref(self), weakref.ref(self.accepted), weakref.ref(self.accepted.sock)]
             remains.references.append(weakref.ref(trio.lowlevel.current_task()))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_module, "Peer", WatchedPeer)
+        patch.setattr(conversations_module, "Peer", WatchedPeer)
         patch.setattr(server_module, "Exchange", WatchedExchange)
         gc.collect()
         gc.disable()

@@ -19,7 +19,7 @@ import trio.testing
 from common import daemon
 from common.config import load
 from common.daemon import Service
-from common.web.server import Client as Accepted
+from common.web.accepted import Accepted
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.client import Client, handshake

@@ -171,7 +171,8 @@ class Setting:
         return peer
 
     def leave(self, peer: FakePeer, channel: bytes = RUN) -> None:
-        self.hub.leave(self.hub._topics[channel], cast("Peer", peer))
+        (topic,) = [topic for topic in self.hub.topics if topic.channel == channel]
+        self.hub.leave(topic, cast("Peer", peer))
 
     async def write(self, field: bytes = FIELD, value: bytes = b"1", key: bytes = b"run") -> None:
         """Set a field; Redis notifies."""

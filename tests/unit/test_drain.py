@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.web.server import RETRY_AFTER
+from common.serving.server import RETRY_AFTER
 from tests.support.client import HANGUP_PAYLOAD, Client, handshake
 from tests.support.conversation import TRANSPORTS
 from tests.support.service import CHANNEL, PATH, open_service, status

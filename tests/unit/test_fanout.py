@@ -90,11 +90,12 @@ class FakePeer:
 class Plain(Topic):
     """Each payload is a frame; `drop` none, `bug` raises."""
 
-    def encode(self, payloads: list[bytes]) -> Frames:
+    async def receive(self, payloads: list[bytes], read_at: float) -> int:
+        del read_at
         if b"bug" in payloads:
-            raise LookupError("a bug in encode")
+            raise LookupError("a bug in a topic")
         kept = [text_frame(payload) for payload in payloads if payload != b"drop"]
-        return Frames(b"".join(kept), len(kept))
+        return len(kept) * await self.broadcast(Frames(b"".join(kept), len(kept))) if kept else 0
 
 
 @attrs.define
@@ -228,6 +229,39 @@ async def test_readiness_is_the_subscriptions(autojump_clock: MockClock) -> None
     await setting.hub.wait_ready(topic)
 
 
+async def test_a_client_that_comes_back_begins_the_linger_anew(autojump_clock: MockClock) -> None:
+    async with running() as setting:
+        (first, topic), (other, other_topic) = setting.join(), setting.join(OTHER)
+        setting.leave(first, topic)
+        await trio.sleep(LINGER / 2)
+        setting.leave(other, other_topic)
+        second, _ = setting.join()
+        setting.leave(second, topic)
+        await trio.sleep(LINGER * 0.99)
+        assert set(setting.hub.topics) == {topic, other_topic}, "at the first one's time nobody was let go of"
+        await trio.sleep(LINGER * 0.02)
+        assert setting.hub.topics == []
+        assert [call for call in setting.link.calls if call[0] == "unsubscribe"] == [
+            ("unsubscribe", OTHER),
+            ("unsubscribe", LOG),
+        ]
+
+
+async def test_a_topic_refused_while_it_lingered_takes_nothing_from_its_successor(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as setting:
+        peer, topic = setting.join()
+        setting.leave(peer, topic)
+        setting.link.subscriptions[LOG].refuse(NoPermissionError("NOPERM"))
+        again, _ = setting.join()
+        setting.leave(again, topic)
+        _, successor = setting.join()
+        await trio.sleep(LINGER * 2)
+        assert setting.hub.topics == [successor]
+        assert successor is not topic
+
+
 async def test_a_refused_channel_is_asked_for_anew_by_the_next_client(autojump_clock: MockClock) -> None:
     async with running() as setting:
         (one, topic), (two, _), (other, _) = setting.join(), setting.join(), setting.join(OTHER)
@@ -263,7 +297,7 @@ async def test_messages_are_joined_and_sent_in_order_to_their_channel(autojump_c
     assert setting.counters.messages_sent == 6
 
 
-async def test_a_topic_without_clients_encodes_nothing() -> None:
+async def test_a_topic_without_clients_receives_nothing() -> None:
     setting = make_setting()
     peer, topic = setting.join()
     setting.leave(peer, topic)

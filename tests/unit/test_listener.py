@@ -20,7 +20,7 @@ from tests.support.logbook import Logbook
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from common.web.server import Client
+    from common.web.accepted import Accepted
 
 EXHAUSTED: Final = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
 
@@ -90,14 +90,14 @@ B: Final = ("2001:db8::1", 50002, 0, 0)
 class Run:
     """An accept loop at work."""
 
-    served: list[Client] = attrs.field(factory=list)
+    served: list[Accepted] = attrs.field(factory=list)
     book: Logbook = attrs.field(factory=Logbook)
 
     async def until(self, listener: ScriptedListener, count: int, *, within: float = 60.0) -> None:
         """Accept from `listener` until `count` were served."""
         enough = trio.Event()
 
-        async def serve(client: Client) -> None:
+        async def serve(client: Accepted) -> None:
             self.served.append(client)
             if len(self.served) == count:
                 enough.set()

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.web.server import RETRY_AFTER
+from common.serving.server import RETRY_AFTER
 from tests.support.service import CHANNEL, Running, open_service, status
 
 if TYPE_CHECKING:

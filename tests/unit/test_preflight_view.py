@@ -13,7 +13,8 @@ import pytest
 from common.watch.client import Note, OutputClosedError
 from preflightd.checklist import packaged
 from preflightd.terminal import NAME_LIMIT, TerminalPreflightView, date_of
-from preflightd.view import Lines, PlainPreflightView, State, changes, open_preflight_view, read_state, summary
+from preflightd.view import Lines, PlainPreflightView, State, changes, read_state, summary
+from preflightd.watch import open_preflight_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

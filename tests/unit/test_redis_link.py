@@ -321,7 +321,7 @@ def _echo(_peer: Peer, command: Command) -> bytes | None:
 async def test_a_handler_that_raises_everywhere_does_not_end_the_link(autojump_clock: MockClock) -> None:
     async with open_scripted_redis() as redis, trio.open_nursery() as nursery:
         bench = make_link(redis)
-        bench.link._handler = bench.link._listener = _Faulty()
+        bench.link._handler = _Faulty()
         redis.denied = {b"b"}
         bench.link.subscribe(b"a")
         bench.link.subscribe(b"b")

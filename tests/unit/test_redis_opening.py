@@ -71,7 +71,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 
 
 def opener(url: RedisURL, timed_out: list[str]) -> Opener:
-    return Opener(url, None, None, within=5.0, reply_limit=1 << 20, on_timeout=timed_out.append)
+    return Opener(url=url, within=5.0, reply_limit=1 << 20, on_timeout=timed_out.append)
 
 
 def dead_name_server(network: Network) -> None:
@@ -199,7 +199,7 @@ async def test_who_is_hung_up_on_without_a_word_hears_of_tls_where_that_may_be_i
         await theirs.send_eof()
         return ours
 
-    opener = Opener(url, None, connect, within=5, reply_limit=1 << 20, on_timeout=lambda _: None)
+    opener = Opener(url=url, connect=connect, within=5, reply_limit=1 << 20, on_timeout=lambda _: None)
     with pytest.raises(RedisConnectionError) as caught:
         await opener.open("statusd")
     assert ("must begin with rediss://" in str(caught.value)) is hinted

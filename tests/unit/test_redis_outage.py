@@ -13,7 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from common.backoff import Backoff
 from common.logs import make_logger
-from common.redis.link import CALM, Link
+from common.redis.attempts import CALM
+from common.redis.link import Link
 from tests.support.links import POLICY, URL, LinkBench, make_link, open_link
 from tests.support.recording import RecordingHandler, RecordingRandom, delays_of_an_outage
 from tests.support.scripted_redis import hanging_up_after, message, open_scripted_redis, push
@@ -211,7 +212,8 @@ async def test_a_week_without_redis_neither_overflows_nor_drifts(autojump_clock:
 
     async with open_scripted_redis() as redis, trio.open_nursery() as nursery:
         handler = RecordingHandler()
-        link = Link(URL, None, "statusd", POLICY, handler, make_logger("error", "redis", _Nowhere()), rng, connect)
+        log = make_logger("error", "redis", _Nowhere())
+        link = Link(url=URL, client_name="statusd", policy=POLICY, handler=handler, log=log, rng=rng, connect=connect)
         await nursery.start(link.run)
         redis.drop_all()
         await handler.wait_for("online", 2)

@@ -1,4 +1,4 @@
-"""What a link makes of a server that is a replica, or becomes one (common/redis/link.py, policy.Replica)."""
+"""What a link makes of a server that is a replica, or becomes one (common/redis/role.py, policy.Replica)."""
 
 from __future__ import annotations
 

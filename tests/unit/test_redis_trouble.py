@@ -301,7 +301,15 @@ async def test_connecting_that_never_ends_is_given_up_after_the_timeout(autojump
     handler = RecordingHandler()
     log = make_logger("error", "redis", _Nowhere())
     policy = attrs.evolve(POLICY, max_retries=1)
-    link = Link(URL, None, "statusd", policy, handler, log, random.Random(0), _never)
+    link = Link(
+        url=URL,
+        client_name="statusd",
+        policy=policy,
+        handler=handler,
+        log=log,
+        rng=random.Random(0),
+        connect=_never,
+    )
     with pytest.raises(RedisUnavailable, match=r"no connection within 1s, TCP took 1\.0s: redis\.test:6379"):
         await link.run()
     assert autojump_clock.current_time() == 1.0

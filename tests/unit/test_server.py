@@ -1,4 +1,4 @@
-"""Whole conversations through the server, a scripted Redis behind it: nothing lost, outages (common/web/server.py)."""
+"""Whole conversations through the server, a scripted Redis behind it: nothing lost, outages (common/serving)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio.testing
 
 from common import daemon
 from common.redis.link import LinkPolicy
-from common.web.server import LINGER
+from common.web.accepted import LINGER
 from tests.support.client import HANGUP_PAYLOAD, Client, handshake
 from tests.support.conversation import TRANSPORTS
 from tests.support.scripted_redis import ScriptedRedis, message

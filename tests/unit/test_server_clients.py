@@ -1,4 +1,4 @@
-"""What one client can do to the others: nothing. Heartbeats, stalls, bugs, limits (common/web/server.py)."""
+"""What one client can do to the others: nothing. Heartbeats, stalls, bugs, limits (common/serving)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import trio
 import trio.testing
 
 from common.web import peer as peer_module
+from common.web.accepted import LINGER
 from common.web.peer import Peer
-from common.web.server import LINGER
 from statusd.topic import StatusTopic
 from tests.support.client import HANGUP_PAYLOAD, PONG_PAYLOAD, TEXT, handshake
 from tests.support.conversation import TRANSPORTS
@@ -165,7 +165,7 @@ async def test_a_topic_that_raises_ends_its_own_clients(
 
     monkeypatch.setattr(StatusTopic, "encode", encode_or_stumble)
     async with open_service() as running:
-        running.expected_errors |= {"messages could not be encoded", "connection ended with error"}
+        running.expected_errors |= {"messages could not be handled", "connection ended with error"}
         bad, good = await running.open("/run:bad"), await running.open()
         running.redis.publish(b"run:bad", b"1")
         running.redis.publish(CHANNEL, b"2")

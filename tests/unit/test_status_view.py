@@ -10,7 +10,8 @@ import pytest
 
 from common.watch.client import Note, OutputClosedError
 from statusd.terminal import LABEL_LIMIT, SHOWN_LIMIT, TerminalStatusView
-from statusd.view import Entry, PlainStatusView, Tone, open_status_view, percentage_of, read_status
+from statusd.view import Entry, PlainStatusView, Tone, percentage_of, read_status
+from statusd.watch import open_status_view
 
 
 def status(data: str) -> dict[str, object]:

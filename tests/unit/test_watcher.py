@@ -237,6 +237,40 @@ async def test_notifications_that_send_nothing_are_no_deliveries(autojump_clock:
         assert sum(setting.counters.delivery.counts) == before + 1
 
 
+async def test_a_delivery_begins_with_the_bytes_of_the_first_notification(autojump_clock: MockClock) -> None:
+    async with running() as setting:
+        delivery = setting.counters.delivery
+        assert delivery is not None
+        setting.open()
+        await trio.sleep(1)
+        before = delivery.total
+        setting.link.queue, setting.link.latency = 0.3, 0.2
+        await setting.write(value=b"1")
+        await trio.sleep(0.1)
+        await setting.write(value=b"2")
+        await trio.sleep(1)
+        assert delivery.total - before == pytest.approx(0.5), "the wait for a turn, and the read"
+        # What comes while a read is under way is in the next one.
+        await setting.write(value=b"3")
+        await trio.sleep(0.4)
+        await setting.write(value=b"4")
+        await trio.sleep(2)
+        assert delivery.total - before == pytest.approx(0.5 + 0.5 + (0.1 + SETTLE + 0.5))
+
+
+async def test_a_delivery_without_a_notification_begins_with_the_answer(autojump_clock: MockClock) -> None:
+    async with running(30.0) as setting:
+        delivery = setting.counters.delivery
+        assert delivery is not None
+        setting.link.queue = 0.3
+        peer = setting.open()
+        await trio.sleep(1)
+        setting.link.hashes[b"run"] = {FIELD: b"1"}
+        await trio.sleep(60)
+        assert len(peer.wire.sent) == sum(delivery.counts) == 2
+        assert delivery.total == 0
+
+
 # -- resyncs -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,63 @@
+"""Which part the server of a link plays, asked for again and again, and what becomes of a link on a replica."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from common.redis.errors import RedisConnectionError
+from common.redis.handshake import PRIMARY, ROLE_QUESTION, role_of
+from common.redis.policy import LinkPolicy, Replica
+
+if TYPE_CHECKING:
+    from common.logs import Logger
+    from common.redis.connection import Connection
+
+
+class RoleWatch:
+    """What the server was when it last said so; kept over reconnects, for that is where a change is seen.
+
+    One belongs to a link. `LinkPolicy.replica` says what is put up with; `where` is the server's address, for messages.
+    """
+
+    def __init__(self, *, policy: LinkPolicy, where: str, log: Logger) -> None:
+        self._policy = policy
+        self._where = where
+        self._log = log
+        self._role: str | None = None
+        self._replica_told = False
+
+    async def run(self, connection: Connection) -> None:
+        """Ask for the role every `role_interval`, whatever else goes on; end the connection where the policy says so.
+
+        It is cancelled with the connection.
+        """
+        while self._policy.role_interval < math.inf:
+            await trio.sleep(self._policy.role_interval)
+            reply = connection.probe(*ROLE_QUESTION)
+            await reply.wait()
+            try:
+                self.note(role_of(reply.value))
+            except RedisConnectionError as error:
+                connection.fail(error)
+
+    def note(self, role: str | None) -> None:
+        """The server has said what it is. Raises RedisConnectionError where that can't be put up with."""
+        if role is None:
+            # A proxy that does not tell, or a connection that ends.
+            return
+        before, self._role = self._role, role
+        if role == PRIMARY:
+            if self._replica_told:
+                self._log.info("redis is a primary again", address=self._where)
+            self._replica_told = False
+            return
+        if self._policy.replica is Replica.REFUSE:
+            raise RedisConnectionError(f"a replica, and a primary is needed: {self._where}")
+        if self._policy.replica is Replica.LEAVE and before == PRIMARY:
+            raise RedisConnectionError(f"the primary has become a replica: {self._where}")
+        if not self._replica_told:
+            self._log.warning("redis is a replica", address=self._where, warning="what it says may be late")
+        self._replica_told = True
