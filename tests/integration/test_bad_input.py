@@ -433,7 +433,7 @@ async def test_a_client_that_ends_its_side_is_gone(redis_server: EmbeddedRedis, 
 async def test_one_that_only_sends_pings_and_never_reads_is_ended(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
-    async with open_scene(redis_server, nursery, "connection ended with error") as scene:
+    async with open_scene(redis_server, nursery, "connection ended with error", max_backlog="1MB") as scene:
         flood = frame(PING, b"x" * 125) * 500
         async with await open_stream(scene.daemon.port, receive_buffer=4096) as stream:
             await stream.send_all(CUT)

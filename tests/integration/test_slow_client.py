@@ -81,7 +81,13 @@ async def test_one_that_never_reads_costs_the_others_nothing_and_the_daemon_litt
 ) -> None:
     backlog = 1 << 20
     messages = payloads(10_000, 1000)
-    settings = {"ping_interval": "100ms", "pong_timeout": "3h", "write_timeout": "1h", "metrics_enabled": "true"}
+    settings = {
+        "ping_interval": "100ms",
+        "pong_timeout": "3h",
+        "write_timeout": "1h",
+        "max_backlog": "1MB",
+        "metrics_enabled": "true",
+    }
     async with (
         open_redis(redis_server) as redis,
         open_daemon(redis_server, settings, expect=[ENDED]) as daemon,

@@ -52,8 +52,11 @@ _PATIENT: Final = {
     "write_timeout": "1m",
     "handshake_timeout": "1m",
     "drain_timeout": "1m",
+    "max_backlog": "64MB",
 }
-"""A busy machine is no trouble for the daemon to speak of: only what a test is about may be over in less."""
+"""A busy machine is no trouble for the daemon to speak of: only what a test is about may be over in less, or full.
+
+A client that a test reads for shares the machine with the daemon: what it has not taken yet says how busy that is."""
 
 # PR_SET_PDEATHSIG (1): a run of the tests that is killed takes its daemons with it.
 _LAUNCHER: Final = """
