@@ -3,7 +3,7 @@
 settings   what it can be told
 sources/   where the figures come from: each daemon's telemetry, the outside API; each on its own
 windows    what growing counters did lately: per second, per minute (pure)
-modes      the traffic mode and when it changes (pure)
+modes      the traffic mode and when it changes (pure); thresholds: what is told of it (pure)
 crew       how many workers a source has, and should have (pure)
 events     what changes, as values (pure)
 figures    all readings -> one vector (pure)

@@ -37,6 +37,7 @@ from opsd.openapi import openapi
 from opsd.pages import INDEX
 from opsd.schema import SCHEMA
 from opsd.sources.source import SnapshotError
+from opsd.thresholds import THRESHOLDS
 from opsd.tmux import TmuxConflictError, TmuxError, TmuxUnavailableError
 
 if TYPE_CHECKING:
@@ -298,6 +299,7 @@ class Api:
         if logged_in:
             status, preflight = websocket_urls(self._parts.settings, head)
             answer |= {"statusWsUrl": status, "preflightWsUrl": preflight, "version": self._version}
+            answer["thresholds"] = THRESHOLDS
         return JSONResponse(answer)
 
     async def login(self, request: HTTPRequest) -> Response:

@@ -215,8 +215,9 @@ ENDPOINTS: Final = (
         method="GET",
         path="/api/dev/config",
         call="config",
-        what="whether a token is needed and, for who has it, where browsers find the daemons",
+        what="whether a token is needed and, for who has it, where browsers find the daemons and what is good or bad",
         needs=Needs.OWN_PAGE,
+        schema="Config",
     ),
     Endpoint(
         method="POST",

@@ -58,6 +58,27 @@ SCHEMAS: Final[Mapping[str, Mapping[str, object]]] = {
         },
         "required": ["run", "channel", "log", "checklist"],
     },
+    "Config": {
+        "type": "object",
+        "properties": {
+            "tokenRequired": {"type": "boolean"},
+            "loggedIn": {"type": "boolean", "description": "without it nothing else is told"},
+            "statusWsUrl": {"type": "string"},
+            "preflightWsUrl": {"type": "string"},
+            "version": {"type": "string"},
+            "thresholds": {
+                "type": "object",
+                "properties": {
+                    "degradedFrom": {"type": "number", "description": "an error rate of this or more"},
+                    "isolatedAbove": {"type": "number", "description": "an error rate above this"},
+                    "staleAfter": {"type": "number", "description": "seconds without a status: its figures are old"},
+                    "silentAfter": {"type": "number", "description": "seconds without a status: the WebSocket is dead"},
+                },
+                "required": ["degradedFrom", "isolatedAbove", "staleAfter", "silentAfter"],
+            },
+        },
+        "required": ["tokenRequired", "loggedIn"],
+    },
 }
 """The answers and refusals that are described in full."""
 

@@ -2,30 +2,18 @@
 // When the login is lost it ends with no: the form for it would be behind it.
 
 import { unauthorized } from "./api.js";
-import { h } from "./dom.js";
-
-let asked = 0;
+import { make, partsOf, setText } from "./dom.js";
 
 /** Resolves to whether the answer was yes. */
 export function ask({ title, detail, yes, danger = false }) {
-  asked += 1;
-  const [titleId, detailId] = [`ask-title-${asked}`, `ask-detail-${asked}`];
-  const dialog = h(
-    "dialog",
-    { class: "ask", "aria-labelledby": titleId, "aria-describedby": detailId },
-    h(
-      "form",
-      { method: "dialog" },
-      h("h2", { id: titleId }, title),
-      h("p", { id: detailId }, detail),
-      h(
-        "div",
-        { class: "row end" },
-        h("button", { value: "no", autofocus: danger }, "Cancel"),
-        h("button", { value: "yes", class: danger ? "danger" : "primary", autofocus: !danger }, yes),
-      ),
-    ),
-  );
+  const dialog = make("question");
+  const parts = partsOf(dialog);
+  setText(parts.title, title);
+  setText(parts.detail, detail);
+  setText(parts.yes, yes);
+  parts.yes.className = danger ? "danger" : "primary";
+  parts.no.autofocus = danger;
+  parts.yes.autofocus = !danger;
   document.body.append(dialog);
   dialog.showModal();
   const refused = () => dialog.close("no");

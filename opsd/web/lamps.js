@@ -1,4 +1,4 @@
-// What users feel, as lamps: the traffic, each daemon, and the Redis behind them. Pure.
+// What users feel, as lamps: the traffic, each daemon, the Redis behind them, and the page's own updates. Pure.
 //
 // A lamp is `{key, label, level, word, detail}`. `sources` is what `/api/dev/workers` said last, null before that; the
 // names in the newest status' `meta.unavailable` are newer.
@@ -7,19 +7,53 @@ import * as format from "./format.js";
 
 export const UNKNOWN = { level: "none", word: "Unknown", detail: "Nothing has come yet." };
 
-export const MODES = {
-  normal: { level: "ok", word: "Normal", detail: "Fewer than 1 in 10 users were refused or cut off in the last minute." },
-  degraded: { level: "warn", word: "Degraded", detail: "Between 1 in 10 and half of the users are refused or cut off." },
-  isolated: { level: "bad", word: "Isolated", detail: "More than half of the users are refused or cut off." },
-};
 const NOBODY = { ...UNKNOWN, detail: "No daemon answers." };
 
-/** How the traffic is; unknown where no daemon is there to tell. */
-export function traffic({ vector, meta }, sources) {
+const MODES = {
+  normal: {
+    level: "ok",
+    word: "Normal",
+    tell: ({ degradedFrom }) => `Fewer than ${share(degradedFrom)} of users were refused or cut off in the last minute.`,
+  },
+  degraded: {
+    level: "warn",
+    word: "Degraded",
+    tell: ({ degradedFrom, isolatedAbove }) =>
+      `From ${share(degradedFrom)} to ${share(isolatedAbove)} of users are refused or cut off.`,
+  },
+  isolated: {
+    level: "bad",
+    word: "Isolated",
+    tell: ({ isolatedAbove }) => `More than ${share(isolatedAbove)} of users are refused or cut off.`,
+  },
+};
+
+const share = (fraction) => `${Math.round(fraction * 1000) / 10} %`;
+
+/** A traffic mode's name for people. */
+export const trafficWord = (mode) => (MODES[mode] ?? UNKNOWN).word;
+
+/** How the traffic is, by the server's thresholds; unknown where no daemon is there to tell. */
+export function traffic({ vector, meta }, sources, thresholds) {
   const daemons = (sources ?? []).filter(({ outside }) => !outside);
   const gone = daemons.length > 0 && daemons.every(({ name }) => isAway(meta, name));
   if (gone || meta.telemetryStatus === "offline") return NOBODY;
-  return MODES[vector.directions.trafficMode] ?? UNKNOWN;
+  const mode = MODES[vector.directions.trafficMode];
+  return mode === undefined ? UNKNOWN : { level: mode.level, word: mode.word, detail: mode.tell(thresholds) };
+}
+
+/** How the figures come; `staleFor` is their age in milliseconds when that is too much, else 0. */
+export function updates({ state, error, interval, staleFor }) {
+  const every = `Asking every ${format.decimal(interval / 1000)} s; the live connection is tried again.`;
+  const told = {
+    connecting: { level: "none", word: "Connecting", detail: "Nothing has come yet." },
+    live: { level: "ok", word: "Live", detail: "Pushed at every change." },
+    polling: { level: "warn", word: "Polling", detail: every },
+    offline: { level: "bad", word: "No connection", detail: `${capital(error)}; tried again.` },
+  }[state];
+  if (!staleFor) return told;
+  const detail = `Stale for ${format.duration(staleFor / 1000)}. ${told.detail}`;
+  return { level: state === "live" ? "warn" : told.level, word: told.word, detail };
 }
 
 /** One lamp for each source, and one for Redis, as those daemons see it that answer. */
@@ -31,6 +65,8 @@ export function lamps({ meta }, sources) {
     ...(daemons.length ? [{ key: "redis", label: "Redis", ...redis(daemons, meta) }] : []),
   ];
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const isAway = (meta, name) => (meta.unavailable ?? []).includes(name);
 

@@ -5,9 +5,12 @@
 // top move nothing.
 
 import * as clock from "./clock.js";
-import { h, setAttribute, setText } from "./dom.js";
+import { setAttribute, setText } from "./dom.js";
+import { save } from "./download.js";
 import * as format from "./format.js";
 import { Kept } from "./kept.js";
+import { makeRow } from "./log_line.js";
+import { LogSearch } from "./log_search.js";
 
 const KEPT = 2000;
 const CHARACTERS = 16_000_000;
@@ -15,19 +18,19 @@ const CHARACTERS = 16_000_000;
 const NEAR_END = 40;
 
 export class RunLog {
-  /** For the page: what is pressed, the lines, and what is said of them. */
-  tools;
-  list = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Status lines", tabIndex: 0 });
-  foot;
-
+  #parts;
   #onProgress;
+  #search;
   /** `{line, row}`, the oldest first; and lines that are not drawn yet. */
   #shown = new Kept(KEPT, CHARACTERS, ({ line }) => line.raw.length);
   #waiting = new Kept(KEPT, CHARACTERS, ({ raw }) => raw.length);
-  /** Messages that came, those of them that went, lines that went past the end of who has scrolled up, and a percentage that is not shown yet. */
+  /** Messages that came. */
   #seen = 0;
+  /** Those of them that went. */
   #gone = 0;
+  /** Lines that went past the end of who has scrolled up. */
   #below = 0;
+  /** The newest line with a percentage that is not shown yet. */
   #progress = null;
   #paused = false;
   /** Whether its end was in view when the reader scrolled last: then it stays there. */
@@ -35,42 +38,24 @@ export class RunLog {
   #drawing = 0;
   #name = "";
 
-  #needle = "";
-  #current = null;
-
-  #find = h("input", { type: "search", id: "run-find", autocomplete: "off", spellcheck: false });
-  #found = h("span", { class: "muted", role: "status", "data-part": "found" });
-  #pause = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.#toggle() }, "Pause");
-  #counted = h("p", { class: "muted", "data-part": "counted" });
-  #toEnd = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.#jump() });
-
-  /** `onProgress` is called with a line that carries a percentage, the newest of those that came since the last call. */
-  constructor(onProgress) {
+  /**
+   * Of `parts` it has `list`, what is pressed above it and what is said below it. `onProgress` is called with a line
+   * that carries a percentage, the newest of those that came since the last call.
+   */
+  constructor(parts, onProgress) {
+    this.#parts = parts;
     this.#onProgress = onProgress;
-    const button = (label, words, onclick) =>
-      h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick }, words);
-    this.tools = h(
-      "div",
-      { class: "row log-tools" },
-      h("label", { htmlFor: "run-find" }, "Find"),
-      this.#find,
-      button("Previous match", "↑", () => this.#step(-1)),
-      button("Next match", "↓", () => this.#step(1)),
-      this.#found,
-      h("span", { class: "space" }),
-      this.#pause,
-      h("button", { type: "button", class: "quiet", onclick: () => this.#save() }, "Save as text"),
-    );
-    this.foot = h("div", { class: "row log-foot" }, this.#counted, this.#toEnd);
-    this.#find.addEventListener("input", () => this.#search());
-    this.#find.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
-      event.preventDefault();
-      this.#step(event.shiftKey ? -1 : 1);
+    this.#search = new LogSearch(parts, {
+      rows: () => this.#shown.items,
+      firstInView: () => this.#firstInView(),
+      reveal: (row) => this.#reveal(row),
     });
-    this.list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    parts.pause.addEventListener("click", () => this.#toggle());
+    parts.save.addEventListener("click", () => this.#save());
+    parts.toEnd.addEventListener("click", () => this.#jump());
+    parts.list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     // What stands beside it takes its height from it.
-    new ResizeObserver(() => this.#hold()).observe(this.list);
+    new ResizeObserver(() => this.#hold()).observe(parts.list);
   }
 
   /** Begin anew; `name` is the saved file's. */
@@ -79,11 +64,10 @@ export class RunLog {
     this.#shown.take();
     this.#waiting.take();
     this.#seen = this.#gone = this.#below = 0;
-    this.#progress = this.#current = null;
+    this.#progress = null;
     this.#set(false);
-    this.list.replaceChildren();
-    this.#find.value = "";
-    this.#search();
+    this.#parts.list.replaceChildren();
+    this.#search.clear();
     this.#tell();
   }
 
@@ -113,7 +97,6 @@ export class RunLog {
 
   #draw() {
     this.#drawing = 0;
-    const { list } = this;
     const follow = this.#follows;
     const anchor = follow ? null : this.#firstInView();
     const before = anchor?.row.offsetTop;
@@ -122,20 +105,18 @@ export class RunLog {
     this.#progress = null;
     if (!this.#paused) this.#append(this.#waiting.take(), follow);
     if (follow) this.#hold();
-    else if (anchor?.row.isConnected) list.scrollTop += anchor.row.offsetTop - before;
+    else if (anchor?.row.isConnected) this.#parts.list.scrollTop += anchor.row.offsetTop - before;
     this.#tell();
   }
 
   #append(lines, follow) {
-    const made = lines.map((line) => ({ line, row: lineRow(line) }));
-    this.list.append(...made.map(({ row }) => row));
+    const made = lines.map((line) => ({ line, row: makeRow(line) }));
+    this.#parts.list.append(...made.map(({ row }) => row));
     const gone = this.#shown.push(...made);
     for (const { row } of gone) row.remove();
     this.#miss(gone.map(({ line }) => line));
     if (!follow) this.#below += made.length;
-    if (!this.#needle) return;
-    made.forEach((one) => this.#matchRow(one));
-    this.#count();
+    this.#search.add(made);
   }
 
   #miss(lines) {
@@ -147,24 +128,19 @@ export class RunLog {
     const come = this.#seen ? format.plural(this.#seen, "line") : "No lines yet.";
     const bounded = this.#gone ? `, the last ${format.count(this.#seen - this.#gone).value} are kept` : "";
     const held = length ? `, ${format.plural(length, "line")} held` : "";
-    setText(this.#counted, `${come}${bounded}${this.#paused ? ` · paused${held}` : ""}`);
+    setText(this.#parts.counted, `${come}${bounded}${this.#paused ? ` · paused${held}` : ""}`);
     this.#scrolled();
   }
 
   // -- where the reader is ----------------------------------------------------------------------------------------------
 
-  #atEnd() {
-    const { scrollHeight, scrollTop, clientHeight } = this.list;
-    return scrollHeight - scrollTop - clientHeight < NEAR_END;
-  }
-
   #hold() {
-    if (this.#follows) this.list.scrollTop = this.list.scrollHeight;
+    if (this.#follows) this.#parts.list.scrollTop = this.#parts.list.scrollHeight;
   }
 
   /** The first line of which something is seen. */
   #firstInView() {
-    const top = this.list.getBoundingClientRect().top;
+    const top = this.#parts.list.getBoundingClientRect().top;
     const { items } = this.#shown;
     let [low, high] = [0, items.length];
     while (low < high) {
@@ -176,19 +152,30 @@ export class RunLog {
   }
 
   #scrolled() {
-    const end = this.#atEnd();
+    const { list, toEnd } = this.#parts;
+    const end = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
     this.#follows = end;
     if (end) this.#below = 0;
     // The focus would be lost with the button.
-    if (end && document.activeElement === this.#toEnd) this.list.focus({ preventScroll: true });
-    this.#toEnd.hidden = end;
-    setText(this.#toEnd, this.#below ? `To the end: ${format.plural(this.#below, "new line")}` : "To the end");
+    if (end && document.activeElement === toEnd) list.focus({ preventScroll: true });
+    toEnd.hidden = end;
+    setText(toEnd, this.#below ? `To the end: ${format.plural(this.#below, "new line")}` : "To the end");
+  }
+
+  /** Bring a row to the middle of the log, and the log into view. */
+  #reveal(row) {
+    const { list } = this.#parts;
+    list.scrollTop += row.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 2;
+    row.scrollIntoView({ block: "nearest" });
+    this.#scrolled();
   }
 
   #jump() {
-    this.list.scrollTop = this.list.scrollHeight;
+    this.#parts.list.scrollTop = this.#parts.list.scrollHeight;
     this.#scrolled();
   }
+
+  // -- what the reader does ---------------------------------------------------------------------------------------------
 
   #toggle() {
     this.#set(!this.#paused);
@@ -197,90 +184,14 @@ export class RunLog {
 
   #set(paused) {
     this.#paused = paused;
-    setAttribute(this.#pause, "aria-pressed", String(paused));
+    setAttribute(this.#parts.pause, "aria-pressed", String(paused));
   }
-
-  // -- what the reader looks for ----------------------------------------------------------------------------------------
-
-  #search() {
-    this.#needle = this.#find.value.trim().toLowerCase();
-    this.#choose(null);
-    this.#shown.items.forEach((one) => this.#matchRow(one));
-    this.#count();
-  }
-
-  #matchRow({ line, row }) {
-    const { raw, text } = line;
-    row.toggleAttribute("data-found", this.#needle !== "" && `${raw}\n${text}`.toLowerCase().includes(this.#needle));
-  }
-
-  #matches() {
-    return this.#shown.items.filter(({ row }) => row.hasAttribute("data-found"));
-  }
-
-  #count() {
-    const matches = this.#matches();
-    const at = matches.indexOf(this.#current);
-    if (!this.#needle) setText(this.#found, "");
-    else setText(this.#found, at < 0 ? `${matches.length} found` : `${at + 1} of ${matches.length}`);
-  }
-
-  #choose(one) {
-    this.#current?.row.removeAttribute("data-current");
-    this.#current = one;
-    one?.row.setAttribute("data-current", "");
-  }
-
-  /** To the next match or the one before, round and round; the first time to the next one in view or below it. */
-  #step(by) {
-    const matches = this.#matches();
-    if (!matches.length) return;
-    const at = matches.indexOf(this.#current);
-    const top = this.#firstInView()?.row.offsetTop ?? 0;
-    const below = Math.max(0, matches.findIndex(({ row }) => row.offsetTop >= top));
-    const start = by > 0 ? below : below - 1;
-    const chosen = matches.at((at < 0 ? start : at + by) % matches.length);
-    this.#choose(chosen);
-    const { list } = this;
-    list.scrollTop += chosen.row.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 2;
-    // And the log itself.
-    chosen.row.scrollIntoView({ block: "nearest" });
-    this.#count();
-    this.#scrolled();
-  }
-
-  // -- what the reader takes along --------------------------------------------------------------------------------------
 
   /** All that is kept, also what is held: a line a message, its time before it, as it was published. */
   #save() {
     const lines = [...this.#shown.items.map(({ line }) => line), ...this.#waiting.items];
     const text = lines.map(({ at, raw }) => `${at.toISOString()} ${raw}\n`).join("");
-    const address = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
     const name = `${this.#name}-${new Date(clock.now()).toISOString().replace(/[:.]/g, "")}.txt`;
-    h("a", { href: address, download: name.replace(/[^\w.-]/g, "_") }).click();
-    // The download has taken it up by then.
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    save(new Blob([text], { type: "text/plain;charset=utf-8" }), name.replace(/[^\w.-]/g, "_"));
   }
-}
-
-function lineRow({ text, percent, task, level, job, at }) {
-  const row = h("div", { class: "log-line" }, h("time", {}, format.time(at)));
-  if (job) {
-    row.dataset.event = job.event;
-    row.append(h("span", { class: "job", title: job.id }, job.short));
-    if (job.event !== "STATUS") row.append(h("strong", { class: "job-event" }, job.event));
-  }
-  row.append(h("span", { class: "line" }, task ? `${task}: ${text}` : text));
-  if (level) row.dataset.level = level;
-  if (percent !== null) {
-    row.append(
-      h(
-        "span",
-        { class: "line-progress" },
-        h("progress", { max: 100, value: percent, "aria-label": task || "Progress" }),
-        h("span", {}, `${Math.round(percent)} %`),
-      ),
-    );
-  }
-  return row;
 }

@@ -75,3 +75,6 @@ class Session extends EventTarget {
 }
 
 export const session = new Session();
+
+/** What the server holds for good, bad or too old; known once the session is open. */
+export const thresholds = () => session.config.thresholds;

@@ -432,6 +432,7 @@ async def test_a_stranger_learns_only_that_a_token_is_needed() -> None:
     assert (await opsd.ask("/api/dev/config")).json() == {"tokenRequired": True, "loggedIn": False}
     known = (await opsd.ask("/api/dev/config", headers={"Authorization": "Bearer sesame"})).json()
     assert (known["loggedIn"], known["statusWsUrl"]) == (True, "ws://localhost:9002")
+    assert known["thresholds"] == {"degradedFrom": 0.1, "isolatedAbove": 0.5, "staleAfter": 3, "silentAfter": 5}
     open_to_all = (await Opsd().ask("/api/dev/config", headers={"X-Forwarded-Proto": "https"})).json()
     assert (open_to_all["tokenRequired"], open_to_all["preflightWsUrl"]) == (False, "wss://localhost:9001")
 
