@@ -37,7 +37,7 @@ from opsd.openapi import openapi
 from opsd.pages import INDEX
 from opsd.schema import SCHEMA
 from opsd.sources.source import SnapshotError
-from opsd.tmux import TmuxConflictError, TmuxError, TmuxUnavailableError
+from opsd.tmux.errors import TmuxConflictError, TmuxError, TmuxUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from opsd.board import Board
     from opsd.pages import Page
     from opsd.settings import OpsSettings
-    from opsd.tmux import TmuxStatus
-    from opsd.tmux_script import Window
+    from opsd.tmux.script import Window
+    from opsd.tmux.status import TmuxStatus
     from opsd.viewers import Count
 
 LARGEST_BODY: Final = 8192
@@ -91,13 +91,13 @@ class Terminals(Protocol):
     """The local tmux."""
 
     async def status(self) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
     async def start(self, windows: Sequence[Window]) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
     async def stop(self) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
 
 @attrs.frozen(kw_only=True)

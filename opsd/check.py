@@ -15,7 +15,7 @@ from common.check import check_redis, write_configuration
 from common.redis.errors import ResponseError
 from opsd.keys import keys_of
 from opsd.sources.roster import make_sources
-from opsd.tmux import Tmux
+from opsd.tmux.session import Tmux
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from common.modules import module_command
 from opsd.auth import is_loopback
-from opsd.tmux_script import Window
+from opsd.tmux.script import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ from opsd.pages import load_pages
 from opsd.serve import Server
 from opsd.sources.roster import make_sources
 from opsd.tally import Tally
-from opsd.tmux import Tmux
+from opsd.tmux.session import Tmux
 from opsd.viewers import Viewers
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from opsd.check import check
 from opsd.cli import run
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
-from opsd.tmux import Tmux, TmuxStatus
+from opsd.tmux.session import Tmux
+from opsd.tmux.status import TmuxStatus
 from tests.support.opsd_board import HandSource
 
 if TYPE_CHECKING:
