@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from common.daemons import OPS, PREFLIGHT, STATUS
 from common.web.path import BadPath, Name
 from opsd.alerts import Outcomes
 from opsd.auth import UNAUTHORIZED, Request
@@ -64,9 +65,6 @@ VIEWERS_TIMEOUT: Final = 5.0
 
 RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
 CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
-
-STATUS_PORT: Final = 9002
-PREFLIGHT_PORT: Final = 9001
 
 
 class Records(Protocol):
@@ -207,7 +205,7 @@ class Api:
     async def endpoints(self, request: HTTPRequest) -> Response:
         """What is served here and by the daemons: as many as the status says."""
         del request
-        own = [{"service": "opsd", **endpoint.document()} for endpoint in ENDPOINTS]
+        own = [{"service": OPS.name, **endpoint.document()} for endpoint in ENDPOINTS]
         daemons = [
             {"service": source, "method": "GET", "path": path, "what": "", "needs": Needs.NOTHING.value}
             for source, path in self._board.routes()
@@ -230,9 +228,9 @@ class Api:
 
         with trio.move_on_after(VIEWERS_TIMEOUT) as deadline:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(count, "checklist", "preflightd", run)
+                nursery.start_soon(count, "checklist", PREFLIGHT.name, run)
                 if channel is not None:
-                    nursery.start_soon(count, "log", "statusd", f"{run}:{channel}")
+                    nursery.start_soon(count, "log", STATUS.name, f"{run}:{channel}")
         if deadline.cancelled_caught:
             raise HTTPException(503, "the daemons did not answer in time", {"Retry-After": "5"})
         return JSONResponse({"run": run, "channel": channel, **counts})
@@ -389,8 +387,8 @@ def websocket_urls(settings: OpsSettings, head: Request) -> tuple[str, str]:
     host = "localhost" if authority is None else authority[0]
     scheme = "wss" if (head.header("x-forwarded-proto") or "").lower() == "https" else "ws"
     return (
-        settings.status_ws_url or f"{scheme}://{host}:{STATUS_PORT}",
-        settings.preflight_ws_url or f"{scheme}://{host}:{PREFLIGHT_PORT}",
+        settings.status_ws_url or f"{scheme}://{host}:{STATUS.port}",
+        settings.preflight_ws_url or f"{scheme}://{host}:{PREFLIGHT.port}",
     )
 
 

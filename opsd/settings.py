@@ -13,6 +13,7 @@ from common.config import ConfigError, Configuration, fields
 from common.config.settings import LISTEN_ADDR_DOC, REDIS_CONNECT_TIMEOUT_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
 from common.config.values import format_duration, split_list
 from common.config.variables import Environment, Variable, quoted, variable
+from common.daemons import PREFLIGHT, STATUS, WATCHED
 from common.secret import SecretError
 from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="OpsSettings")
 
-DEFAULT_TARGETS: Final = "statusd=http://127.0.0.1:9102,preflightd=http://127.0.0.1:9101"
+DEFAULT_TARGETS: Final = ",".join(f"{known.name}=http://127.0.0.1:{known.admin_port}" for known in WATCHED)
 DEFAULT_REGION: Final = "us-east-1"
 LONGEST_TIMEOUT: Final = 5.0
 """Seconds that any source may take to answer, whatever is configured."""
@@ -120,13 +121,13 @@ class OpsSettings(Configuration):
     workers_timeout: float = fields.duration("5s", "how long any source may take to answer; 5s at most")
     status_ws_url: str | None = fields.plain(
         "",
-        "where a browser finds statusd, ws://host:port; empty: the page's own host, port 9002",
+        f"where a browser finds statusd, ws://host:port; empty: the page's own host, port {STATUS.port}",
         _websocket_url,
         _optional,
     )
     preflight_ws_url: str | None = fields.plain(
         "",
-        "where a browser finds preflightd, ws://host:port; empty: the page's own host, port 9001",
+        f"where a browser finds preflightd, ws://host:port; empty: the page's own host, port {PREFLIGHT.port}",
         _websocket_url,
         _optional,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.daemons import PREFLIGHT
 from common.watch.command import Plan, Watching, watch_command
 from preflightd.route import RUN_ID
 from preflightd.view import open_preflight_view
@@ -11,8 +12,8 @@ from preflightd.view import open_preflight_view
 WATCH: Final = watch_command(
     # Not lossy: the first frame after an absence says all there is to know.
     Watching(
-        daemon="preflightd",
-        port=9001,
+        daemon=PREFLIGHT.name,
+        port=PREFLIGHT.port,
         path="RUNID",
         example="accustomed-pewter",
         lossy=False,
