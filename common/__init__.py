@@ -21,16 +21,19 @@ admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
 modules          how a process of ours starts another
 foreground       a command that a person or a pipe waits for
-process          the process that an operator starts
+process          the process that an operator starts of a daemon that serves WebSockets
 workers/         several processes that serve one port as one daemon
 check            `<daemon> check`: the effective configuration, and whether Redis can be reached
 collector        how the cyclic collector runs in a serving process
+exits            the exit codes
+start            what every daemon does before it serves
 cli              the command line that every daemon has
+daemon_cli       that of the daemons that serve WebSockets
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
 watch/           the terminal client
 version          which version this is
 
-Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> names, backoff, config. Web
-and fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing
-here imports a daemon.
+Imports go one way: daemon_cli -> cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> names,
+backoff, config. Web and fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the
+workers' channel. Nothing here imports a daemon.
 """

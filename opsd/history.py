@@ -23,16 +23,18 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from common.daemons import OPS
 from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
-from common.redis.link import Link, LinkPolicy, Replica
+from common.redis.handler import Deaf
+from common.redis.link import Link
+from common.redis.policy import Replica, policy_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable
 
     from common.logs import Logger
-    from common.redis.connection import Batch
     from opsd.board import Board
     from opsd.keys import Keys
     from opsd.settings import OpsSettings
@@ -279,15 +281,8 @@ class History:
 
 def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
     """The link that a `History` needs, not yet running. It never gives up."""
-    policy = LinkPolicy(
-        request_timeout=settings.redis_request_timeout,
-        connect_timeout=settings.redis_connect_timeout,
-        retry_base=settings.redis_retry_base,
-        retry_max=settings.redis_retry_max,
-        max_retries=0,
-        replica=Replica.REFUSE,
-    )
-    return Link(settings.redis_url, settings.redis_password, "opsd", policy, _Deaf(), log, rng)
+    policy = attrs.evolve(policy_of(settings, max_retries=0), replica=Replica.REFUSE)
+    return Link(settings.redis_url, settings.redis_password, OPS.name, policy, Deaf(), log, rng)
 
 
 def _seconds(reply: object) -> float:
@@ -313,19 +308,3 @@ def _page(reply: object) -> tuple[list[Sample], str]:
                     sample = Sample.decoded(int(at) / 1000, value)
                     samples += [] if sample is None else [sample]
     return samples, position if len(entries) == _PAGE else ""
-
-
-class _Deaf:
-    """Hears nothing: the history subscribes to nothing, and the link logs by itself."""
-
-    async def on_messages(self, batch: Batch, read_at: float) -> None:
-        """See `LinkHandler`."""
-
-    def on_active(self, channel: bytes, gap: float | None) -> None:
-        """See `LinkHandler`."""
-
-    def on_refused(self, channel: bytes, error: Exception) -> None:
-        """See `LinkHandler`."""
-
-    def on_exhausted(self) -> None:
-        """See `LinkHandler`."""

@@ -44,3 +44,19 @@ class LinkListener(LinkHandler, Protocol):
 
     def on_online(self, gap: float | None) -> None:
         """Every subscription has been answered. `gap`: seconds without a byte from Redis, None the first time."""
+
+
+class Deaf:
+    """The handler of a link that only asks: it subscribes to nothing, so there is nothing to hear."""
+
+    async def on_messages(self, batch: Batch, read_at: float) -> None:
+        """See `LinkHandler`."""
+
+    def on_active(self, channel: bytes, gap: float | None) -> None:
+        """See `LinkHandler`."""
+
+    def on_refused(self, channel: bytes, error: RedisError) -> None:
+        """See `LinkHandler`."""
+
+    def on_exhausted(self) -> None:
+        """See `LinkHandler`."""
