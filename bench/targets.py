@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from bench import wire
+from common.daemons import DAEMONS, PREFLIGHT, STATUS, KnownDaemon
 from common.modules import module_command
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ STOP_TIMEOUT: Final = 20.0
 """Seconds between SIGTERM and SIGKILL: longer than a drain."""
 PREPARE_TIMEOUT: Final = 120.0
 """Seconds for a compiler, or for npm to fetch what it installs."""
+_PREFIXES: Final = tuple(known.prefix for known in DAEMONS.values())
 _POLL: Final = 0.05
 _PROBE_TIMEOUT: Final = 1.0
 
@@ -155,9 +157,7 @@ async def _stop(process: trio.Process) -> None:
 
 def _own_environment() -> dict[str, str]:
     """Ours without what would configure a target: the caller's shell is no part of the measure."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("STATUS_", "REDIS_", "PREFLIGHT_"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(("REDIS_", *_PREFIXES))}
 
 
 def _free_port() -> int:
@@ -202,11 +202,12 @@ def missing_module(*names: str, find: Callable[[str], object] = importlib.util.f
     return next((f"the Python package {name} is not installed" for name in names if find(name) is None), None)
 
 
-def _daemon(name: str, prefix: str) -> Target:
+def _daemon(known: KnownDaemon) -> Target:
     def environment(port: int, redis_url: str) -> dict[str, str]:
-        return {f"{prefix}LISTEN_ADDR": f"{HOST}:{port}", f"{prefix}REDIS_URL": redis_url, f"{prefix}LOG_LEVEL": "warn"}
+        settings = {"LISTEN_ADDR": f"{HOST}:{port}", "REDIS_URL": redis_url, "LOG_LEVEL": "warn"}
+        return {known.variable(name): value for name, value in settings.items()}
 
-    return Target(name, lambda _port, _redis: module_command(name), environment, prefix=prefix)
+    return Target(known.name, lambda _port, _redis: module_command(known.name), environment, prefix=known.prefix)
 
 
 def _python_command(module: str, port: int, redis_url: str) -> list[str]:
@@ -270,7 +271,7 @@ def _digest(path: Path) -> str:
 FANOUT_TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
     for target in (
-        _daemon("statusd", "STATUS_"),
+        _daemon(STATUS),
         _python_peer("websockets", "websockets"),
         _python_peer("tornado", "tornado"),
         Target(
@@ -292,7 +293,6 @@ FANOUT_TARGETS: Final[Mapping[str, Target]] = {
 """Those of the rows of statusd: the daemon, then its peers."""
 
 PREFLIGHT_TARGETS: Final[Mapping[str, Target]] = {
-    target.name: target
-    for target in (_daemon("preflightd", "PREFLIGHT_"), _python_peer("websockets_preflight", "websockets"))
+    target.name: target for target in (_daemon(PREFLIGHT), _python_peer("websockets_preflight", "websockets"))
 }
 """Those of the rows of preflightd: the daemon, then its peers."""

@@ -17,19 +17,23 @@ serving/         one client's socket from its first byte to its last: pages, ref
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one
 fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
+daemons          the platform's daemons, as the others have to know them: names, prefixes, ports
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
 modules          how a process of ours starts another
 foreground       a command that a person or a pipe waits for
-process          the process that an operator starts
+process          the process that an operator starts of a daemon that serves WebSockets
 workers/         several processes that serve one port as one daemon
 check            `<daemon> check`: the effective configuration, and whether Redis can be reached
 collector        how the cyclic collector runs in a serving process
+exits            the exit codes
+start            what every daemon does before it serves
 cli              the command line that every daemon has
+daemon_cli       that of the daemons that serve WebSockets
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
 watch/           the terminal client
 version          which version this is
 
-Imports go one way: cli, process -> workers -> admin -> daemon -> serving -> fanout -> web, redis -> names, backoff,
-config. Admin speaks over the workers' channel. Nothing here imports a daemon.
+Imports go one way: daemon_cli -> cli, process -> workers -> admin -> daemon -> serving -> fanout -> web, redis ->
+names, backoff, config. Admin speaks over the workers' channel. Nothing here imports a daemon.
 """

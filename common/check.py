@@ -9,25 +9,29 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
+import attrs
 import trio
 from redis.exceptions import NoPermissionError, RedisError
 
 from common.admin.sockets import obstacle
-from common.config import describe
+from common.config import Settings, describe
+from common.exits import Exit
 from common.logs import make_logger
 from common.quote import quote
 from common.redis.handler import Deaf
 from common.redis.handshake import ROLE_QUESTION
-from common.redis.link import Link, LinkPolicy, RedisRefused, RedisUnavailable
+from common.redis.link import Link, RedisRefused, RedisUnavailable
+from common.redis.policy import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from common.config import Configuration, Settings
-    from common.redis.url import RedisURL
-    from common.secret import Secret
+    from common.config import Configuration, DaemonSettings
+    from common.daemon import Daemon
+
+S = TypeVar("S", bound=Settings)
 
 _LONGEST_WORD: Final = 40
 """Characters of a server's name or version."""
@@ -42,66 +46,31 @@ Probe = Callable[["Link"], Awaitable[None]]
 """Asks Redis once for everything that the daemon needs, and changes nothing. Raises the RedisError of what it lacks."""
 
 
-class RedisSettings(Protocol):
-    """What the settings of every daemon say of Redis."""
-
-    @property
-    def redis_url(self) -> RedisURL:
-        """Where it is."""
-
-    @property
-    def redis_password(self) -> Secret | None:
-        """Where the URL has none."""
-
-    @property
-    def redis_connect_timeout(self) -> float:
-        """Seconds."""
-
-    @property
-    def redis_request_timeout(self) -> float:
-        """Seconds."""
-
-    @property
-    def redis_retry_base(self) -> float:
-        """Seconds."""
-
-    @property
-    def redis_retry_max(self) -> float:
-        """Seconds."""
-
-
-async def check(
-    name: str,
-    settings: Settings,
-    warnings: Sequence[str],
-    out: TextIO,
-    look: Look | None = None,
-    probe: Probe | None = None,
-) -> int:
-    """Print the configuration of the daemon `name` and whether its Redis answers to `out`; return 0 if so, else 1.
-
-    The operator's listener is not bound, since a daemon may be running, but looked at.
-
-    What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check.
-    """
-    write_configuration(settings, warnings, out)
-    trouble = obstacle(settings.admin_listen_addr)
-    if trouble is not None:
-        out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
-    answers = await check_redis(name, settings, out, look, probe)
-    return 0 if answers and trouble is None else 1
-
-
 def write_configuration(settings: Configuration, warnings: Sequence[str], out: TextIO) -> None:
     """Print the effective configuration, secrets masked, and what was wrong with the given one."""
     out.writelines(f"{variable}={value}\n" for variable, value in describe(settings).items())
     out.writelines(f"warning: {warning}\n" for warning in warnings)
 
 
+async def check(daemon: Daemon[S], settings: S, out: TextIO) -> int:
+    """Print to `out` whether the Redis of a daemon that serves WebSockets answers; return 0 if so, else 1.
+
+    The operator's listener is not bound, since a daemon may be running, but looked at.
+    """
+    trouble = obstacle(settings.admin_listen_addr)
+    if trouble is not None:
+        out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
+    answers = await check_redis(daemon.name, settings, out, daemon.check, daemon.probe)
+    return Exit.OK if answers and trouble is None else Exit.FAILED
+
+
 async def check_redis(
-    name: str, settings: RedisSettings, out: TextIO, look: Look | None = None, probe: Probe | None = None
+    name: str, settings: DaemonSettings, out: TextIO, look: Look | None = None, probe: Probe | None = None
 ) -> bool:
-    """Print whether Redis gives the daemon `name` what it needs, and what `look` finds; return whether it does."""
+    """Print whether Redis gives the daemon `name` what it needs; return whether it does.
+
+    What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check.
+    """
     failure, lines = await _try_redis(name, settings, look, probe)
     if failure is not None:
         out.write(f"redis: FAILED: {quote(str(failure))}\n")
@@ -111,17 +80,10 @@ async def check_redis(
 
 
 async def _try_redis(
-    name: str, settings: RedisSettings, look: Look | None, probe: Probe | None
+    name: str, settings: DaemonSettings, look: Look | None, probe: Probe | None
 ) -> tuple[BaseException | None, list[str]]:
     """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
-    policy = LinkPolicy(
-        request_timeout=settings.redis_request_timeout,
-        connect_timeout=settings.redis_connect_timeout,
-        retry_base=settings.redis_retry_base,
-        retry_max=settings.redis_retry_max,
-        max_retries=1,
-        wait_for_loading=False,
-    )
+    policy = attrs.evolve(policy_of(settings, max_retries=1), wait_for_loading=False)
     log = make_logger("error", name, _Silence())
     link = Link(
         url=settings.redis_url,

@@ -1,4 +1,4 @@
-"""A daemon's command line: serve, check, and what the daemon adds of its own.
+"""The command line that every daemon has: serve, check, and what it adds of its own.
 
 `run` is a process from its arguments to its exit code (SPEC 6). Nothing of the network is touched before the
 configuration is known to be good.
@@ -10,25 +10,24 @@ import argparse
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TextIO, TypeVar
 
 import attrs
 import trio
 
-from common.check import check
+from common.check import write_configuration
 from common.collector import tune_collector
-from common.config import ConfigError, Settings, load, rows
-from common.daemon import BAD_CONFIGURATION, Daemon
+from common.config import ConfigError, DaemonSettings, load, rows
+from common.exits import WORDS, Exit
 from common.foreground import run_in_foreground
 from common.logs import open_logs
-from common.process import serve_process
+from common.start import Start, StartError
 from common.version import version
-from common.workers.worker import Inherited, add_worker_arguments, serve_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=DaemonSettings)
 
 
 @attrs.frozen
@@ -41,47 +40,56 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
-def run(
-    daemon: Daemon[S],
-    commands: Sequence[Command] = (),
-    arguments: Sequence[str] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> int:
-    """Run `daemon` as `arguments` (the process's own unless given) say; return the exit code."""
+@attrs.frozen(kw_only=True)
+class Program(Generic[S]):
+    """What makes one daemon different from another on the command line."""
+
+    name: str
+    summary: str
+    """One sentence."""
+    settings: type[S]
+    serve: Callable[[Start[S]], int]
+    """Serves until told to end; returns the exit code. Raises StartError."""
+    serve_help: str
+    check: Callable[[S, TextIO], Awaitable[int]]
+    """Tries what serving needs, prints what it finds and returns the exit code."""
+    check_help: str
+    """What `check` tries."""
+    commands: Sequence[Command] = ()
+    add_serve_arguments: Callable[[argparse.ArgumentParser, argparse.ArgumentParser], None] = lambda _all, _serve: None
+    """Adds the options of serving to the parser of the whole line, and to that of `serve`."""
+
+
+def run(program: Program[S], arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run `program` as `arguments` (the process's own unless given) say; return the exit code."""
     environ = os.environ if environ is None else environ
-    options = _parser(daemon, commands).parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     match options.command:
         case None | "serve":
-            return _serve(daemon, environ, options)
+            return _serve(program, environ, options)
         case "check":
-            return run_in_foreground(partial(_check, daemon, environ))
+            return run_in_foreground(partial(_check, program, environ))
         case name:
-            command = next(command for command in commands if command.name == name)
+            command = next(command for command in program.commands if command.name == name)
             return run_in_foreground(partial(command.run, options))
 
 
-def _parser(daemon: Daemon[S], commands: Sequence[Command]) -> argparse.ArgumentParser:
+def _parser(program: Program[S]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=daemon.name,
-        description=f"{daemon.summary}\n\nWithout a command it serves. Environment variables configure it.",
-        epilog=_variables(daemon),
+        prog=program.name,
+        description=f"{program.summary}\n\nWithout a command it serves. Environment variables configure it.",
+        epilog=f"{_variables(program)}\n\n{_exit_codes()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"{daemon.name} {version()}")
-    _add_embedded(parser, default=False)
+    parser.add_argument("--version", action="version", version=f"{program.name} {version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    serving = subparsers.add_parser(
-        "serve",
-        help="serve until SIGTERM or Ctrl-C has drained the clients; a second signal ends at once (the default)",
-    )
-    # The option may stand before or after the command; a default here would undo the one before.
-    _add_embedded(serving, default=argparse.SUPPRESS)
-    parser.set_defaults(worker=None)
-    add_worker_arguments(serving)
+    serving = subparsers.add_parser("serve", help=f"{program.serve_help}; a second signal ends at once (the default)")
+    program.add_serve_arguments(parser, serving)
     subparsers.add_parser(
-        "check", help="print the effective configuration, secrets masked, and try Redis; exit 0 if all is well"
+        "check",
+        help=f"print the effective configuration, secrets masked, and try {program.check_help}; exit 0 if all is well",
     )
-    for command in commands:
+    for command in program.commands:
         command.add_arguments(
             subparsers.add_parser(
                 command.name,
@@ -93,42 +101,37 @@ def _parser(daemon: Daemon[S], commands: Sequence[Command]) -> argparse.Argument
     return parser
 
 
-def _add_embedded(parser: argparse.ArgumentParser, *, default: object) -> None:
-    parser.add_argument(
-        "--embedded-redis",
-        action="store_true",
-        default=default,
-        help="serve with a private redis-server of its own and print the URL to publish to, for trying things out;"
-        " EMBEDDED_REDIS says which program: bundled, system, or a path [on PATH, else bundled]",
-    )
-
-
-def _variables(daemon: Daemon[S]) -> str:
-    lines = [f"  {row.variable:<36} {row.doc} [{row.default or 'unset'}]" for row in rows(daemon.settings)]
+def _variables(program: Program[S]) -> str:
+    lines = [f"  {row.variable:<36} {row.doc} [{row.default or 'unset'}]" for row in rows(program.settings)]
     return "\n".join(["environment variables [default]:", *lines])
 
 
-def _serve(daemon: Daemon[S], environ: Mapping[str, str], options: argparse.Namespace) -> int:
+def _exit_codes() -> str:
+    return "\n".join(["exit codes of serving:", *(f"  {code:<36d} {words}" for code, words in WORDS.items())])
+
+
+def _serve(program: Program[S], environ: Mapping[str, str], options: argparse.Namespace) -> int:
     try:
-        loaded = load(daemon.settings, environ)
+        loaded = load(program.settings, environ)
     except ConfigError as error:
-        with open_logs("info", daemon.name) as log:
+        with open_logs("info", program.name) as log:
             log.error("bad configuration", error=str(error))
-        return BAD_CONFIGURATION
-    with open_logs(loaded.settings.log_level, daemon.name) as log:
+        return Exit.BAD_CONFIGURATION
+    with open_logs(loaded.settings.log_level, program.name) as log:
         tune_collector()
-        if options.worker is not None:
-            inherited = Inherited(options.worker, options.channel, options.listeners)
-            return trio.run(serve_worker, daemon, loaded.settings, inherited, log)
-        for warning in loaded.warnings:
-            log.warning("configuration", warning=warning)
-        return serve_process(daemon, loaded.settings, environ, log, embedded=options.embedded_redis)
+        start = Start(settings=loaded.settings, warnings=loaded.warnings, environ=environ, options=options, log=log)
+        try:
+            return program.serve(start)
+        except StartError as error:
+            log.error(str(error), **error.fields)
+            return Exit.BAD_CONFIGURATION
 
 
-def _check(daemon: Daemon[S], environ: Mapping[str, str]) -> int:
+def _check(program: Program[S], environ: Mapping[str, str]) -> int:
     try:
-        loaded = load(daemon.settings, environ)
+        loaded = load(program.settings, environ)
     except ConfigError as error:
-        sys.stderr.write(f"{daemon.name}: {error}\n")
-        return BAD_CONFIGURATION
-    return trio.run(check, daemon.name, loaded.settings, loaded.warnings, sys.stdout, daemon.check, daemon.probe)
+        sys.stderr.write(f"{program.name}: {error}\n")
+        return Exit.BAD_CONFIGURATION
+    write_configuration(loaded.settings, loaded.warnings, sys.stdout)
+    return trio.run(program.check, loaded.settings, sys.stdout)

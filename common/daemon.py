@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from common.config import Settings
+from common.exits import Exit
 from common.exposition import Reporter
 from common.fanout import Hub, Topic
 from common.fleet import Alone
@@ -23,6 +24,7 @@ from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
 from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
+from common.redis.policy import policy_of
 from common.serving.server import Server, ServerPolicy
 from common.web.admission import Admission
 from common.web.disconnect import DRAIN
@@ -47,10 +49,6 @@ REPLY_MARGIN: Final = 64 << 20
 
 OBSERVE_INTERVAL: Final = 60.0
 """Seconds between two looks at what Redis is set to, while the link has no news: it may be set anew at any time."""
-
-OK: Final = 0
-REDIS_FAILED: Final = 1
-BAD_CONFIGURATION: Final = 2
 
 S = TypeVar("S", bound=Settings)
 
@@ -116,22 +114,17 @@ class Service(Generic[S]):
         origins = OriginPolicy(settings.allowed_origins)
         self._origin_check_disabled = origins.disabled
 
+        policy = attrs.evolve(
+            policy_of(settings, max_retries=settings.redis_max_retries),
+            reply_limit=settings.max_payload + REPLY_MARGIN,
+        )
+
         def make_link(handler: LinkHandler) -> Link:
             return Link(
                 url=settings.redis_url,
                 password=settings.redis_password,
                 client_name=daemon.name,
-                policy=daemon.adjust_policy(
-                    settings,
-                    LinkPolicy(
-                        request_timeout=settings.redis_request_timeout,
-                        connect_timeout=settings.redis_connect_timeout,
-                        retry_base=settings.redis_retry_base,
-                        retry_max=settings.redis_retry_max,
-                        max_retries=settings.redis_max_retries,
-                        reply_limit=settings.max_payload + REPLY_MARGIN,
-                    ),
-                ),
+                policy=daemon.adjust_policy(settings, policy),
                 handler=handler,
                 log=log.bind(component="redis"),
                 rng=rng or random.SystemRandom(),
@@ -188,7 +181,7 @@ class Service(Generic[S]):
 
                 handlers.start_soon(self.door.run, listeners, accept_from)
                 code = await self._serve_until(stop, nursery)
-                if code == OK:
+                if code == Exit.OK:
                     await self._drain()
                 handlers.cancel_scope.cancel()
             await self.hub.aclose()
@@ -198,7 +191,7 @@ class Service(Generic[S]):
 
     async def _serve_until(self, stop: trio.Event, nursery: trio.Nursery) -> int:
         """Start the link, then wait for `stop`, which may come first; return the exit code."""
-        code = OK
+        code: int = Exit.OK
         async with trio.open_nursery() as waiting:
 
             async def wait_stop() -> None:
@@ -211,7 +204,7 @@ class Service(Generic[S]):
                 self.log.info("ready")
             except (RedisUnavailable, RedisRefused) as error:
                 self.log.error("redis unavailable at start", error=quote(str(error)))
-                code = REDIS_FAILED
+                code = Exit.FAILED
                 waiting.cancel_scope.cancel()
         return code
 

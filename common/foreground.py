@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from common.early import release
+from common.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INTERRUPTED: Final = 130
-"""The exit code of a command that Ctrl-C ended (128 + SIGINT, as shells count)."""
-
-UNREAD: Final = 141
-"""The exit code of a command whose reader was gone before its end (128 + SIGPIPE)."""
-
 
 def run_in_foreground(run: Callable[[], int]) -> int:
-    """Return the exit code of `run`, `INTERRUPTED` or `UNREAD`. Raises SystemExit if a signal came before it began."""
+    """Return the exit code of `run`, or that of Ctrl-C or a lost reader. Raises SystemExit if a signal came before."""
     release()
     try:
         code = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         discard_output()
-        return UNREAD
+        return Exit.UNREAD
     return code
 
 

@@ -6,7 +6,6 @@ workers.
 
 from __future__ import annotations
 
-import resource
 import sys
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -22,21 +21,23 @@ from common.admin.server import AdminServer
 from common.admin.sockets import AdminSockets, bind_admin
 from common.admin.source import ALONE, Local, about
 from common.config import Settings, describe
-from common.daemon import BAD_CONFIGURATION, Daemon, Service
+from common.daemon import Daemon, Service
 from common.embedded import EmbeddedRedisError, open_embedded_redis
+from common.exits import Exit
 from common.metrics import supervised
 from common.modules import module_command
 from common.redis.url import parse_redis_url
 from common.signals import run_until_told
+from common.start import Start, listening, needing, prepare
 from common.version import version
-from common.web.listener import bind, bound_to
+from common.web.listener import bound_to
 from common.web.path import Target
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from common.admin.source import Source
     from common.logs import Logger
@@ -44,35 +45,18 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Settings)
 
 
-def serve_process(daemon: Daemon[S], settings: S, environ: Mapping[str, str], log: Logger, *, embedded: bool) -> int:
-    """Serve until told to end; return the exit code. `embedded` serves with a private Redis."""
-    raise_file_limit(log)
+def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
+    """Serve until told to end; return the exit code. `embedded` serves with a private Redis. Raises StartError."""
+    settings, log = start.settings, start.log
+    prepare(start)
     with ExitStack() as stack:
-        address: object = settings.listen_addr
-        try:
-            listeners = bind(settings.listen_addr)
-            for listener in listeners:
-                stack.callback(listener.close)
-            admin = None
-            if settings.admin_listen_addr is not None:
-                address = settings.admin_listen_addr
+        listeners = stack.enter_context(listening(settings.listen_addr))
+        admin = None
+        if settings.admin_listen_addr is not None:
+            with needing(settings.admin_listen_addr):
                 admin = stack.enter_context(bind_admin(settings.admin_listen_addr))
-        except OSError as error:
-            log.error("can't listen", address=str(address), error=error.strerror or str(error))
-            return BAD_CONFIGURATION
-        serve = partial(_serve, daemon, settings, dict(environ), listeners, admin, log, embedded)
+        serve = partial(_serve, daemon, settings, dict(start.environ), listeners, admin, log, embedded)
         return trio.run(run_until_told, serve, log)
-
-
-def raise_file_limit(log: Logger) -> None:
-    """Raise the soft limit of open files to the hard one, and say what it is: each client needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:
-        log.warning("open files limit not raised", limit=soft, error=str(error))
-        return
-    log.info("open files limit", limit=hard, before=soft)
 
 
 async def _serve(
@@ -91,7 +75,7 @@ async def _serve(
                 redis = await stack.enter_async_context(open_embedded_redis())
             except EmbeddedRedisError as error:
                 log.error("no private redis", error=str(error))
-                return BAD_CONFIGURATION
+                return Exit.BAD_CONFIGURATION
             url = redis.url(settings.redis_url.db)
             settings = attrs.evolve(
                 settings, redis_url=parse_redis_url(url, settings.redis_url.db), redis_password=None

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from common.early import ending_signals, take_noted
+from common.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable
 
     from common.logs import Logger
-
-ENDED_BY_SIGNAL: Final = 1
 
 IMPATIENCE: Final = 1.0
 """Seconds after the first signal from which on another one ends the process at once."""
@@ -35,7 +34,7 @@ async def run_until_told(
     A signal `impatience` seconds or more after it cancels `run`. A signal that came before this was called
     (`common.early`) is the first one.
     """
-    code = ENDED_BY_SIGNAL
+    code: int = Exit.FAILED
     stop = trio.Event()
     # The receiver stands outside of everything that it ends: no signal is missed, the second neither.
     with trio.open_signal_receiver(*ending_signals()) as signals:

@@ -1,6 +1,6 @@
 """Whether this container's daemon lives, as the exit code: what the image's HEALTHCHECK runs.
 
-A container runs one daemon; the one that answers at its address is the one. Needs nothing but Python.
+A container runs one daemon; the one that answers at its address is the one.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import os
 import sys
 from typing import Final
 
+from common.daemons import DAEMONS
+
 TIMEOUT: Final = 1.0
 """Seconds for one address."""
 
-ADDRESSES: Final = {
-    "STATUS_LISTEN_ADDR": ":9002",
-    "PREFLIGHT_LISTEN_ADDR": ":9001",
-    "OPS_LISTEN_ADDR": "127.0.0.1:9003",
-}
+ADDRESSES: Final = {known.variable("LISTEN_ADDR"): known.listen_addr for known in DAEMONS.values()}
 """The variables that say where each daemon serves, and where it does without."""
 
 

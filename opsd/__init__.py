@@ -12,8 +12,8 @@ board      the newest values and the newest status; what everything else reads
 history    a sample of the status every few seconds, kept in Redis; keys: where (pure)
 alerts     what changes, posted to a webhook; ledger: what of it is to be told (pure)
 viewers    how many clients follow a run
-tmux       the local tmux: its sessions, ours started and stopped
-launch, tmux_script   by which commands (pure)
+tmux/      the local tmux: its sessions, ours started and stopped
+launch     by which commands ours is made (pure)
 auth       who may do what (pure); guesses: wrong tokens, by address (pure)
 places     how many sockets and requests an address may hold (pure)
 tally      warnings that count

@@ -6,9 +6,11 @@ from common.early import begin, leave
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
     begin()
-    from opsd.cli import run  # noqa: PLC0415 - half a second, in which signals are noted
+    # Half a second, in which signals are noted.
+    from common.cli import run  # noqa: PLC0415
+    from opsd.cli import OPSD  # noqa: PLC0415
 
-    leave(run())
+    leave(run(OPSD))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from common.daemons import OPS, PREFLIGHT, STATUS
 from common.web.path import BadPath, Name
 from opsd.alerts import Outcomes
 from opsd.auth import UNAUTHORIZED, Request
@@ -38,7 +39,7 @@ from opsd.pages import INDEX
 from opsd.schema import SCHEMA
 from opsd.sources.source import SnapshotError
 from opsd.thresholds import THRESHOLDS
-from opsd.tmux import TmuxConflictError, TmuxError, TmuxUnavailableError
+from opsd.tmux.errors import TmuxConflictError, TmuxError, TmuxUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     from opsd.board import Board
     from opsd.pages import Page
     from opsd.settings import OpsSettings
-    from opsd.tmux import TmuxStatus
-    from opsd.tmux_script import Window
+    from opsd.tmux.script import Window
+    from opsd.tmux.status import TmuxStatus
     from opsd.viewers import Count
 
 LARGEST_BODY: Final = 8192
@@ -65,9 +66,6 @@ VIEWERS_TIMEOUT: Final = 5.0
 
 RUN_ID: Final = Name("run id", "A-Za-z0-9_.;-")
 CHANNEL: Final = Name("channel", "A-Za-z0-9_.-")
-
-STATUS_PORT: Final = 9002
-PREFLIGHT_PORT: Final = 9001
 
 
 class Records(Protocol):
@@ -92,13 +90,13 @@ class Terminals(Protocol):
     """The local tmux."""
 
     async def status(self) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
     async def start(self, windows: Sequence[Window]) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
     async def stop(self) -> TmuxStatus:
-        """See `opsd.tmux.Tmux`."""
+        """See `opsd.tmux.session.Tmux`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -208,7 +206,7 @@ class Api:
     async def endpoints(self, request: HTTPRequest) -> Response:
         """What is served here and by the daemons: as many as the status says."""
         del request
-        own = [{"service": "opsd", **endpoint.document()} for endpoint in ENDPOINTS]
+        own = [{"service": OPS.name, **endpoint.document()} for endpoint in ENDPOINTS]
         daemons = [
             {"service": source, "method": "GET", "path": path, "what": "", "needs": Needs.NOTHING.value}
             for source, path in self._board.routes()
@@ -231,9 +229,9 @@ class Api:
 
         with trio.move_on_after(VIEWERS_TIMEOUT) as deadline:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(count, "checklist", "preflightd", run)
+                nursery.start_soon(count, "checklist", PREFLIGHT.name, run)
                 if channel is not None:
-                    nursery.start_soon(count, "log", "statusd", f"{run}:{channel}")
+                    nursery.start_soon(count, "log", STATUS.name, f"{run}:{channel}")
         if deadline.cancelled_caught:
             raise HTTPException(503, "the daemons did not answer in time", {"Retry-After": "5"})
         return JSONResponse({"run": run, "channel": channel, **counts})
@@ -391,8 +389,8 @@ def websocket_urls(settings: OpsSettings, head: Request) -> tuple[str, str]:
     host = "localhost" if authority is None else authority[0]
     scheme = "wss" if (head.header("x-forwarded-proto") or "").lower() == "https" else "ws"
     return (
-        settings.status_ws_url or f"{scheme}://{host}:{STATUS_PORT}",
-        settings.preflight_ws_url or f"{scheme}://{host}:{PREFLIGHT_PORT}",
+        settings.status_ws_url or f"{scheme}://{host}:{STATUS.port}",
+        settings.preflight_ws_url or f"{scheme}://{host}:{PREFLIGHT.port}",
     )
 
 

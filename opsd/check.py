@@ -1,4 +1,4 @@
-"""`opsd check`: what is configured, whether Redis answers, and what each source and tmux have to say.
+"""`opsd check`: whether Redis answers, and what each source and tmux have to say.
 
 Nothing but Redis fails the check: sources come and go, and opsd is there to say so.
 """
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import trio
 
-from common.check import check_redis, write_configuration
+from common.check import check_redis
+from common.daemons import OPS
+from common.exits import Exit
 from common.redis.errors import ResponseError
 from opsd.keys import keys_of
 from opsd.sources.roster import make_sources
-from opsd.tmux import Tmux
+from opsd.tmux.session import Tmux
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from common.redis.link import Link
     from opsd.keys import Keys
     from opsd.settings import OpsSettings
@@ -29,11 +29,10 @@ PATIENCE: Final = 6.0
 """Seconds in which every source has answered or failed: the longest timeout, and a little."""
 
 
-async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> int:
+async def check(settings: OpsSettings, out: TextIO) -> int:
     """Print all of that to `out`; return 0 if Redis answers, else 1."""
-    write_configuration(settings, warnings, out)
     keys = keys_of(settings)
-    answers = await check_redis("opsd", settings, out, probe=partial(_probe, keys))
+    answers = await check_redis(OPS.name, settings, out, probe=partial(_probe, keys))
     out.write(f"history: {keys.history}\n")
     sources = make_sources(settings, random.SystemRandom())
     lines: dict[str, str] = {}
@@ -44,7 +43,7 @@ async def check(settings: OpsSettings, warnings: Sequence[str], out: TextIO) -> 
     tmux = await Tmux(settings.tmux_session).status()
     found = f"OK, {len(tmux.sessions)} sessions" if tmux.available else f"none: {tmux.reason}"
     out.write(f"tmux: {found}\n")
-    return 0 if answers else 1
+    return Exit.OK if answers else Exit.FAILED
 
 
 async def _probe(keys: Keys, link: Link) -> None:

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from common.daemons import OPS
 from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
 from common.redis.handler import Deaf
-from common.redis.link import Link, LinkPolicy, Replica
+from common.redis.link import Link
+from common.redis.policy import Replica, policy_of
 
 if TYPE_CHECKING:
     import random
@@ -279,18 +281,11 @@ class History:
 
 def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
     """The link that a `History` needs, not yet running. It never gives up."""
-    policy = LinkPolicy(
-        request_timeout=settings.redis_request_timeout,
-        connect_timeout=settings.redis_connect_timeout,
-        retry_base=settings.redis_retry_base,
-        retry_max=settings.redis_retry_max,
-        max_retries=0,
-        replica=Replica.REFUSE,
-    )
+    policy = attrs.evolve(policy_of(settings, max_retries=0), replica=Replica.REFUSE)
     return Link(
         url=settings.redis_url,
         password=settings.redis_password,
-        client_name="opsd",
+        client_name=OPS.name,
         policy=policy,
         handler=Deaf(),
         log=log,

@@ -6,33 +6,29 @@ admin listener is, it is where OPS_TARGETS looks for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from common.daemons import DAEMONS, OPS
 from common.modules import module_command
 from opsd.auth import is_loopback
-from opsd.tmux_script import Window
+from opsd.tmux.script import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opsd.sources.target import Target
 
-PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_"}
-"""The daemons that can be started, and their variables' prefixes."""
-
-_OURS: Final = "OPS_"
-
 
 def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> tuple[Window, ...]:
     """A window for each daemon that `targets` expects on this machine."""
-    ours = tuple(sorted(name for name in environ if name.startswith(_OURS)))
+    ours = tuple(sorted(name for name in environ if name.startswith(OPS.prefix)))
     inherited = {name: value for name, value in environ.items() if name not in ours}
     windows: list[Window] = []
     for target in targets:
-        prefix, address = PREFIXES.get(target.name), admin_address(target)
-        if prefix is not None and address is not None:
-            own = {f"{prefix}ADMIN_LISTEN_ADDR": address} | inherited
+        known, address = DAEMONS.get(target.name), admin_address(target)
+        if known is not None and known.admin_port is not None and address is not None:
+            own = {known.variable("ADMIN_LISTEN_ADDR"): address} | inherited
             windows.append(Window(target.name, tuple(module_command(target.name)), own, without=ours))
     return tuple(windows)
 

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from common.config import describe
+from common.daemons import OPS
+from common.exits import Exit
 from common.signals import run_until_told
+from common.start import listening, prepare
 from common.version import version
-from common.web.listener import bind, bound_to
+from common.web.listener import bound_to
 from opsd.alerts import Alerts, Outcomes
 from opsd.api import Parts
 from opsd.app import make_app
@@ -30,7 +33,7 @@ from opsd.pages import load_pages
 from opsd.serve import Server
 from opsd.sources.roster import make_sources
 from opsd.tally import Tally
-from opsd.tmux import Tmux
+from opsd.tmux.session import Tmux
 from opsd.viewers import Viewers
 
 if TYPE_CHECKING:
@@ -38,34 +41,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from common.logs import Logger
+    from common.start import Start
     from opsd.settings import OpsSettings
-
-OK: Final = 0
-BAD_CONFIGURATION: Final = 2
 
 RESTART_DELAY: Final = 1.0
 """Seconds after which a task that failed by a bug is started again."""
 
 
-def serve_process(settings: OpsSettings, environ: Mapping[str, str], log: Logger) -> int:
-    """Serve until told to end; return the exit code."""
-    try:
-        listeners = bind(settings.listen_addr)
-    except OSError as error:
-        log.error("can't listen", address=str(settings.listen_addr), error=error.strerror or str(error))
-        return BAD_CONFIGURATION
-    try:
-        return trio.run(_serve, settings, environ, listeners, log)
-    finally:
-        for listener in listeners:
-            listener.close()
-
-
-async def _serve(
-    settings: OpsSettings, environ: Mapping[str, str], listeners: Sequence[socket.socket], log: Logger
-) -> int:
-    log.info("starting", daemon="opsd", version=version(), settings=describe(settings))
-    return await run_until_told(partial(_run, settings, environ, listeners, log), log)
+def serve_process(start: Start[OpsSettings]) -> int:
+    """Serve until told to end; return the exit code. Raises StartError."""
+    prepare(start)
+    with listening(start.settings.listen_addr) as listeners:
+        return trio.run(run_until_told, partial(_run, start.settings, start.environ, listeners, start.log), start.log)
 
 
 async def _run(
@@ -75,6 +62,7 @@ async def _run(
     log: Logger,
     stop: trio.Event,
 ) -> int:
+    log.info("starting", daemon=OPS.name, version=version(), settings=describe(settings))
     rng = random.SystemRandom()
     sources = make_sources(settings, rng)
     board = Board(
@@ -125,8 +113,8 @@ async def _run(
         log.info("listening", addresses=bound_to(listeners))
         await server.run(listeners, stop, closing)
         nursery.cancel_scope.cancel()
-    log.info("stopped", code=OK)
-    return OK
+    log.info("stopped", code=Exit.OK)
+    return Exit.OK
 
 
 async def _keep(name: str, run: Callable[[], Awaitable[None]], log: Logger) -> None:

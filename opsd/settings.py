@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import attrs
 
-from common.config import ConfigError, Configuration, fields
-from common.config.settings import LISTEN_ADDR_DOC, REDIS_CONNECT_TIMEOUT_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
+from common.config import ConfigError, DaemonSettings, fields
+from common.config.shared import LISTEN_ADDR_DOC, REDIS_URL_DOC, named
 from common.config.values import format_duration, split_list
 from common.config.variables import Environment, Variable, quoted, variable
+from common.daemons import PREFLIGHT, STATUS, WATCHED
 from common.secret import SecretError
 from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="OpsSettings")
 
-DEFAULT_TARGETS: Final = "statusd=http://127.0.0.1:9102,preflightd=http://127.0.0.1:9101"
+DEFAULT_TARGETS: Final = ",".join(f"{known.name}=http://127.0.0.1:{known.admin_port}" for known in WATCHED)
 DEFAULT_REGION: Final = "us-east-1"
 LONGEST_TIMEOUT: Final = 5.0
 """Seconds that any source may take to answer, whatever is configured."""
@@ -86,7 +87,7 @@ def _optional(value: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class OpsSettings(Configuration):
+class OpsSettings(DaemonSettings):
     """The variables with the prefix `OPS_`. Durations are seconds."""
 
     prefix: ClassVar[str] = "OPS_"
@@ -99,14 +100,6 @@ class OpsSettings(Configuration):
         "127.0.0.0/8,::1", "networks whose X-Forwarded-For is believed, or `none`"
     )
     redis_url: RedisURL = fields.redis_url("redis://localhost:6379/3", REDIS_URL_DOC)
-    redis_password: Secret | None = fields.secret(
-        "the Redis password, where the URL has none; when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
-        unprefixed=True,
-    )
-    redis_connect_timeout: float = fields.duration("5s", REDIS_CONNECT_TIMEOUT_DOC)
-    redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
-    redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
-    redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
     targets: tuple[Target, ...] = variable(
         _Targets(
             default=DEFAULT_TARGETS,
@@ -120,13 +113,13 @@ class OpsSettings(Configuration):
     workers_timeout: float = fields.duration("5s", "how long any source may take to answer; 5s at most")
     status_ws_url: str | None = fields.plain(
         "",
-        "where a browser finds statusd, ws://host:port; empty: the page's own host, port 9002",
+        f"where a browser finds statusd, ws://host:port; empty: the page's own host, port {STATUS.port}",
         _websocket_url,
         _optional,
     )
     preflight_ws_url: str | None = fields.plain(
         "",
-        "where a browser finds preflightd, ws://host:port; empty: the page's own host, port 9001",
+        f"where a browser finds preflightd, ws://host:port; empty: the page's own host, port {PREFLIGHT.port}",
         _websocket_url,
         _optional,
     )
@@ -142,7 +135,6 @@ class OpsSettings(Configuration):
         "the URL that changes of the traffic mode, of the telemetry and of the sources are posted to"
     )
     metrics_enabled: bool = fields.boolean("false", "serve /metrics: the vector and opsd's own process for Prometheus")
-    log_level: str = fields.level("info", "debug, info, warn or error")
 
     def adjusted(self, environment: Environment) -> Self:
         """Refuse a page that anybody can reach without a token; put ranges in order; drop a bad webhook."""
@@ -150,15 +142,12 @@ class OpsSettings(Configuration):
             name, token = environment.name("listen_addr"), environment.name("token")
             address = self.listen_addr
             raise ConfigError(f"{name}={address} can be reached from other machines: set {token} or {token}_FILE")
-        settings = _with_one_password(self, environment)
-        if self.redis_retry_max < self.redis_retry_base:
-            _warn_of_range(environment, "redis_retry_max", self.redis_retry_max, self.redis_retry_base, "below")
-            settings = attrs.evolve(settings, redis_retry_max=self.redis_retry_base)
+        settings = super().adjusted(environment)
         if self.workers_timeout > LONGEST_TIMEOUT:
-            _warn_of_range(environment, "workers_timeout", self.workers_timeout, LONGEST_TIMEOUT, "above")
+            _warn_of_excess(environment, "workers_timeout", self.workers_timeout, LONGEST_TIMEOUT)
             settings = attrs.evolve(settings, workers_timeout=LONGEST_TIMEOUT)
         if self.history > LONGEST_HISTORY:
-            _warn_of_range(environment, "history", self.history, LONGEST_HISTORY, "above")
+            _warn_of_excess(environment, "history", self.history, LONGEST_HISTORY)
             settings = attrs.evolve(settings, history=LONGEST_HISTORY)
         return _with_usable_webhook(settings, environment)
 
@@ -169,16 +158,6 @@ def parse_webhook(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("not a URL: it has characters that must be percent-encoded")
     return text
-
-
-def _with_one_password(settings: S, environment: Environment) -> S:
-    secret = settings.redis_password
-    if secret is None or settings.redis_url.password is None:
-        return settings
-    # One that is meant for every service of the host need not concern this one.
-    if secret.variable.startswith(environment.prefix):
-        environment.warn(f"{secret.variable} is not used: the Redis URL has a password")
-    return attrs.evolve(settings, redis_password=None)
 
 
 def _with_usable_webhook(settings: S, environment: Environment) -> S:
@@ -194,6 +173,5 @@ def _with_usable_webhook(settings: S, environment: Environment) -> S:
     return settings
 
 
-def _warn_of_range(environment: Environment, attribute: str, value: float, used: float, which: str) -> None:
-    name = environment.name(attribute)
-    environment.warn(f"{name}={format_duration(value)} is {which} {format_duration(used)}, which is used")
+def _warn_of_excess(environment: Environment, attribute: str, value: float, most: float) -> None:
+    environment.warn(f"{named(environment, attribute, value)} is above {format_duration(most)}, which is used")

@@ -8,12 +8,13 @@ def main() -> None:
     begin()
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
+    from common.daemon_cli import program  # noqa: PLC0415
     from preflightd.checklist_command import CHECKLIST  # noqa: PLC0415
     from preflightd.daemon import PREFLIGHTD  # noqa: PLC0415
     from preflightd.evaluate import EVALUATE  # noqa: PLC0415
     from preflightd.watch import WATCH  # noqa: PLC0415
 
-    leave(run(PREFLIGHTD, [CHECKLIST, EVALUATE, WATCH]))
+    leave(run(program(PREFLIGHTD, [CHECKLIST, EVALUATE, WATCH])))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from common.cli import Command
+from common.exits import Exit
 from common.quote import quote
 from preflightd.checklist import load_checklist, packaged
 from preflightd.language import RulesError, document
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from preflightd.rules import Rules
 
 _HELP: Final = "print the checklist's keys in order, and when each is true; T(x) is the field timestamps:x"
-BAD_FILE: Final = 2
 NARROWEST: Final = 60
 """Columns that a table has at least, however narrow the terminal."""
 
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
         rules = (load_checklist(path) if path else packaged()).rules
     except RulesError as error:
         sys.stderr.write(f"preflightd checklist: {quote(path)}: {error}\n")
-        return BAD_FILE
+        return Exit.BAD_INPUT
     text = json.dumps(document(rules), indent=2) if options.json else table(rules, shutil.get_terminal_size().columns)
     sys.stdout.write(f"{text}\n")
     return 0

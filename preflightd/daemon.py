@@ -1,4 +1,4 @@
-"""What makes preflightd a daemon of its own: the value that `common.daemon` and `common.cli` run."""
+"""What makes preflightd a daemon of its own: the value that `common.daemon` and `common.daemon_cli` run."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from common.cli import Command
+from common.exits import Exit
 from common.quote import quote
 from preflightd.checklist import Checklist, load_checklist, packaged, to_json
 from preflightd.language import RulesError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HELP: Final = "print the checklist of a run hash: a JSON object of its fields in, a JSON object out; needs no Redis"
-BAD_INPUT: Final = 2
 
 
 class BadInputError(ValueError):
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         checklist = packaged() if options.checklist is None else load_checklist(options.checklist)
     except RulesError as error:
         sys.stderr.write(f"preflightd evaluate: {quote(options.checklist)}: {error}\n")
-        return BAD_INPUT
+        return Exit.BAD_INPUT
     try:
         with nullcontext(sys.stdin) if options.file == "-" else Path(options.file).open(encoding="utf-8") as source:
             texts: Iterable[str] = source if options.lines else [source.read()]
@@ -72,12 +72,12 @@ def _run(options: argparse.Namespace) -> int:
                 except BadInputError as error:
                     where = f"line {number}: " if options.lines else ""
                     sys.stderr.write(f"preflightd evaluate: {where}{error}\n")
-                    return BAD_INPUT
+                    return Exit.BAD_INPUT
     except BrokenPipeError:
         raise
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"preflightd evaluate: {error}\n")
-        return BAD_INPUT
+        return Exit.BAD_INPUT
     return 0
 
 

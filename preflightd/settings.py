@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import attrs
 
 from common.config import Settings, fields
-from common.config.settings import LISTEN_ADDR_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
+from common.config.shared import LISTEN_ADDR_DOC, REDIS_REQUEST_TIMEOUT_DOC, REDIS_URL_DOC
 from common.config.variables import ConfigError, Variable, quoted, variable
 from preflightd.checklist import Checklist, load_checklist, packaged
 from preflightd.language import RulesError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TextIO
 
+from common.daemons import PREFLIGHT
 from common.watch.command import Plan, Watching, watch_command
 from common.watch.view import open_view
 from preflightd.route import RUN_ID
@@ -33,8 +34,8 @@ def _terminal_view(out: TextIO) -> ClosingView:
 WATCH: Final = watch_command(
     # Not lossy: the first frame after an absence says all there is to know.
     Watching(
-        daemon="preflightd",
-        port=9001,
+        daemon=PREFLIGHT.name,
+        port=PREFLIGHT.port,
         path="RUNID",
         example="accustomed-pewter",
         lossy=False,

@@ -8,10 +8,11 @@ def main() -> None:
     begin()
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
+    from common.daemon_cli import program  # noqa: PLC0415
     from statusd.daemon import STATUSD  # noqa: PLC0415
     from statusd.watch import WATCH  # noqa: PLC0415
 
-    leave(run(STATUSD, [WATCH]))
+    leave(run(program(STATUSD, [WATCH])))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TextIO
 
 from common.config.values import parse_positive_duration
+from common.daemons import STATUS
 from common.watch.client import Codes, Show
 from common.watch.command import Plan, Watching, watch_command
 from common.watch.view import open_view
@@ -96,8 +97,8 @@ def _until(open_view: OpenView, word: str, job: str | None) -> OpenView:
 
 WATCH: Final = watch_command(
     Watching(
-        daemon="statusd",
-        port=9002,
+        daemon=STATUS.name,
+        port=STATUS.port,
         path="RUNID:CHANNEL",
         example="accustomed-pewter:wepp",
         lossy=True,

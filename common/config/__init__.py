@@ -6,19 +6,22 @@ values       text <-> durations, sizes, counts, booleans, levels, lists (pure)
 addresses    text <-> listen addresses, networks, origin patterns (pure)
 variables    the machinery: a settings class whose attributes say how each is read, shown and documented
 fields       the kinds of variable: `duration("5s", …)`, `secret(…)`, `redis_url(…)`
-settings     what statusd and preflightd share; each daemon's own class derives from it
+shared       what every daemon has: where it listens, its Redis, its log; opsd's own class derives from it
+settings     what statusd and preflightd have besides; their own classes derive from it
 
 This package imports nothing of `common` but three leaves: `common.quote`, `common.secret` and `common.redis.url`.
 """
 
 from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
 from common.config.settings import HANGUP_REASONS, Settings
+from common.config.shared import DaemonSettings
 from common.config.variables import ConfigError, Configuration, Loaded, Row, describe, load, rows
 
 __all__ = [
     "HANGUP_REASONS",
     "ConfigError",
     "Configuration",
+    "DaemonSettings",
     "IPNetwork",
     "ListenAddress",
     "Loaded",

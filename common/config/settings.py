@@ -1,4 +1,7 @@
-"""What statusd and preflightd can be told, each variable in one line (SPEC 2), and the rules between them."""
+"""What statusd and preflightd can be told, each variable in one line (SPEC 2), and the rules between them.
+
+What opsd can be told as well is in `shared`.
+"""
 
 # ruff: noqa: RUF009 - each call makes an attribute's description for attrs; no instance shares a mutable default
 
@@ -10,15 +13,15 @@ import attrs
 
 from common.config import fields
 from common.config.addresses import ListenAddress
+from common.config.shared import DaemonSettings, named
 from common.config.values import format_duration
-from common.config.variables import ConfigError, Configuration
+from common.config.variables import ConfigError
 
 if TYPE_CHECKING:
     from typing import Self
 
     from common.config.addresses import IPNetwork, UnixAddress
     from common.config.variables import Environment
-    from common.redis.url import RedisURL
     from common.secret import Secret
 
 HANGUP_REASONS: Final = (
@@ -32,14 +35,7 @@ HANGUP_REASONS: Final = (
 )
 """The ends at which a hangup frame may be sent."""
 
-LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
-REDIS_URL_DOC: Final = (
-    "redis://, rediss:// (TLS) or unix://; when unset REDIS_URL, then REDIS_HOST and REDIS_PORT; "
-    "without a database number the daemon's own"
-)
 HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}"
-REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"
-REDIS_CONNECT_TIMEOUT_DOC: Final = "bounds the opening of a connection to Redis: name, TCP, TLS, HELLO"
 
 S = TypeVar("S", bound="Settings")
 
@@ -51,18 +47,12 @@ LONGEST_PING_INTERVAL: Final = 20.0
 
 
 @attrs.frozen(kw_only=True)
-class Settings(Configuration):
+class Settings(DaemonSettings):
     """The settings of a daemon that serves WebSockets. Durations are seconds, sizes bytes.
 
     A daemon's own class gives `prefix`, and its own `listen_addr`, `redis_url` and `redis_request_timeout`.
     """
 
-    listen_addr: ListenAddress = fields.listen_address(":9000", LISTEN_ADDR_DOC)
-    redis_url: RedisURL = fields.redis_url("redis://localhost:6379/0", REDIS_URL_DOC)
-    redis_password: Secret | None = fields.secret(
-        "the Redis password, where the URL has none; a file wins, then the prefix (see below)",
-        unprefixed=True,
-    )
     ping_interval: float = fields.duration("5s", "how often every client is pinged")
     pong_timeout: float = fields.duration("65s", "a client that is silent for this long is disconnected")
     write_timeout: float = fields.duration("2s", "a client that takes nothing for this long is disconnected")
@@ -78,16 +68,11 @@ class Settings(Configuration):
         "networks whose X-Forwarded-For is believed, or `none`; `private` is all of RFC 1918, fc00::/7 and loopback",
     )
     handshake_timeout: float = fields.duration("10s", "bounds the whole HTTP request head")
-    redis_connect_timeout: float = fields.duration("5s", REDIS_CONNECT_TIMEOUT_DOC)
-    redis_request_timeout: float = fields.duration("1s", REDIS_REQUEST_TIMEOUT_DOC)
-    redis_retry_base: float = fields.duration("1s", "the longest wait after the first failed attempt; it doubles")
-    redis_retry_max: float = fields.duration("30s", "the longest wait between two attempts")
     redis_max_retries: int = fields.count("5", "failed attempts in one outage before clients are told; 0 is no limit")
     allowed_origins: tuple[str, ...] = fields.origins(
         "comma-separated patterns such as *.example.gov, which pages may connect; empty: all"
     )
     metrics_enabled: bool = fields.boolean("false", "serve /metrics")
-    log_level: str = fields.level("info", "debug, info, warn or error")
     drain_timeout: float = fields.duration("15s", "how long the end of the process waits for its clients", zero=True)
     drain_spread: float = fields.duration("0s", "spreads the hang-ups over this time, DRAIN_TIMEOUT at most", zero=True)
     drain_delay: float = fields.duration(
@@ -106,9 +91,7 @@ class Settings(Configuration):
         """Refuse an unguarded admin listener, warn of timeouts that end healthy clients, put ranges in order."""
         _check_admin(self, environment)
         _check_heartbeat(self, environment)
-        settings = _with_one_password(self, environment)
-        settings = _with_ordered_retries(settings, environment)
-        return _with_drain_in_time(settings, environment)
+        return _with_drain_in_time(super().adjusted(environment), environment)
 
 
 def _check_admin(settings: Settings, environment: Environment) -> None:
@@ -119,8 +102,8 @@ def _check_admin(settings: Settings, environment: Environment) -> None:
 
 
 def _check_heartbeat(settings: Settings, environment: Environment) -> None:
-    pong = _named(environment, "pong_timeout", settings.pong_timeout)
-    ping = _named(environment, "ping_interval", settings.ping_interval)
+    pong = named(environment, "pong_timeout", settings.pong_timeout)
+    ping = named(environment, "ping_interval", settings.ping_interval)
     if settings.pong_timeout < SHORTEST_PONG_TIMEOUT:
         environment.warn(f"{pong} is below 1m: browsers wake background pages only once a minute")
     if settings.pong_timeout < 2 * settings.ping_interval:
@@ -129,33 +112,10 @@ def _check_heartbeat(settings: Settings, environment: Environment) -> None:
         environment.warn(f"{ping} is 20s or more: the platform's diagnostics page gives up without a ping for 20s")
 
 
-def _with_one_password(settings: S, environment: Environment) -> S:
-    secret = settings.redis_password
-    if secret is None or settings.redis_url.password is None:
-        return settings
-    # One that is meant for every service of the host need not concern this one.
-    if secret.variable.startswith(environment.prefix):
-        environment.warn(f"{secret.variable} is not used: the Redis URL has a password")
-    return attrs.evolve(settings, redis_password=None)
-
-
-def _with_ordered_retries(settings: S, environment: Environment) -> S:
-    base, longest = settings.redis_retry_base, settings.redis_retry_max
-    if longest >= base:
-        return settings
-    names = _named(environment, "redis_retry_max", longest), _named(environment, "redis_retry_base", base)
-    environment.warn(f"{names[0]} is below {names[1]}; using {format_duration(base)}")
-    return attrs.evolve(settings, redis_retry_max=base)
-
-
 def _with_drain_in_time(settings: S, environment: Environment) -> S:
     spread, timeout = settings.drain_spread, settings.drain_timeout
     if spread <= timeout:
         return settings
-    names = _named(environment, "drain_spread", spread), _named(environment, "drain_timeout", timeout)
+    names = named(environment, "drain_spread", spread), named(environment, "drain_timeout", timeout)
     environment.warn(f"{names[0]} is above {names[1]}; using {format_duration(timeout)}")
     return attrs.evolve(settings, drain_spread=timeout)
-
-
-def _named(environment: Environment, attribute: str, seconds: float) -> str:
-    return f"{environment.name(attribute)}={format_duration(seconds)}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import attrs
 
 from common.redis.resp import REPLY_LIMIT
+
+if TYPE_CHECKING:
+    from common.config import DaemonSettings
 
 
 class Replica(Enum):
@@ -38,3 +42,14 @@ class LinkPolicy:
     replica: Replica = Replica.STAY
     wait_for_loading: bool = True
     """Whether a server that is loading its data is waited for, and no failed attempt (SPEC 2)."""
+
+
+def policy_of(settings: DaemonSettings, *, max_retries: int) -> LinkPolicy:
+    """The policy that a daemon's settings ask for; who makes a link says what is special about it."""
+    return LinkPolicy(
+        request_timeout=settings.redis_request_timeout,
+        connect_timeout=settings.redis_connect_timeout,
+        retry_base=settings.redis_retry_base,
+        retry_max=settings.redis_retry_max,
+        max_retries=max_retries,
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import attrs
 
 from common.cli import Command
+from common.exits import Exit
 from common.watch.address import where_and_what
 from common.watch.client import Codes, Show, run_watch
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-
-USAGE_ERROR: Final = 2
 
 
 class OpenView(Protocol):
@@ -83,4 +82,4 @@ def _run(watching: Watching, options: argparse.Namespace) -> int:
             return run_watch(url, path, view, lossy=watching.lossy, seconds=seconds, codes=plan.codes)
     except ValueError as error:
         sys.stderr.write(f"{watching.daemon} watch: {error}\n")
-        return USAGE_ERROR
+        return Exit.BAD_INPUT

@@ -15,7 +15,8 @@ from common.admin.informant import Informant
 from common.admin.probe import Probe
 from common.config import Settings
 from common.daemon import Daemon, Service
-from common.signals import ENDED_BY_SIGNAL, run_until_told
+from common.exits import Exit
+from common.signals import run_until_told
 from common.workers.channel import Channel
 from common.workers.member import Member
 from common.workers.orders import heed_orders
@@ -78,7 +79,7 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
     async def run(signalled: trio.Event) -> int:
         members: list[Member] = []
         stop = trio.Event()
-        code = ENDED_BY_SIGNAL
+        code: int = Exit.FAILED
 
         def make_fleet(report: Callable[[], Report]) -> Member:
             members.append(Member(channel, report))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
+    from common.daemons import KnownDaemon
     from common.embedded import EmbeddedRedis
 
 HOST: Final = "127.0.0.1"
@@ -39,22 +40,6 @@ class ChildError(Exception):
     """A part of the demo did not start, or ended before its time; the message is for the user."""
 
 
-@attrs.frozen
-class Kind:
-    """Which daemon."""
-
-    name: str
-    prefix: str
-    """Of its variables."""
-    usual_port: int
-    database: int
-
-
-STATUSD: Final = Kind("statusd", "STATUS_", 9002, 2)
-PREFLIGHTD: Final = Kind("preflightd", "PREFLIGHT_", 9001, 0)
-OPSD: Final = Kind("opsd", "OPS_", 9003, 3)
-
-
 class _PortTakenError(ChildError):
     """Another process listens on the port."""
 
@@ -63,7 +48,7 @@ class _PortTakenError(ChildError):
 class DaemonProcess:
     """A daemon of our own; made by `open_daemon`, which ends it."""
 
-    kind: Kind
+    known: KnownDaemon
     log: Path
     _process: trio.Process
     port: int = 0
@@ -91,7 +76,7 @@ class DaemonProcess:
                 self._raise_if_ended()
                 await trio.sleep(_POLL)
             return
-        raise ChildError(f"{self.kind.name} was not healthy within {READY_TIMEOUT:g} s{self._log_tail()}")
+        raise ChildError(f"{self.known.name} was not healthy within {READY_TIMEOUT:g} s{self._log_tail()}")
 
     async def watch_over(self) -> None:
         """Runs until cancelled; raises ChildError should the daemon end by itself."""
@@ -131,9 +116,9 @@ class DaemonProcess:
         if self._process.returncode is None:
             return
         if any(line["address"].startswith(f"{HOST}:") for line in self._lines("can't listen")):
-            raise _PortTakenError(f"{self.kind.name} can't listen{self._log_tail()}")
+            raise _PortTakenError(f"{self.known.name} can't listen{self._log_tail()}")
         status = self._process.returncode
-        raise ChildError(f"{self.kind.name} ended unexpectedly, with status {status}{self._log_tail()}")
+        raise ChildError(f"{self.known.name} ended unexpectedly, with status {status}{self._log_tail()}")
 
     def _lines(self, message: str) -> Iterator[dict[str, Any]]:
         """The whole lines of its log that say so."""
@@ -149,7 +134,7 @@ class DaemonProcess:
 
 @asynccontextmanager
 async def open_daemon(
-    kind: Kind, redis: EmbeddedRedis, directory: Path, settings: Mapping[str, str]
+    known: KnownDaemon, redis: EmbeddedRedis, directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[DaemonProcess]:
     """Start a daemon on its usual port of HOST, or a free one when another process has that; its log is in `directory`.
 
@@ -157,35 +142,35 @@ async def open_daemon(
     Raises ChildError when it ends instead, or isn't healthy within READY_TIMEOUT.
     """
     # What the shell has set for some other daemon must not reach this one.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith((kind.prefix, "REDIS_"))}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith((known.prefix, "REDIS_"))}
     environ |= {
-        f"{kind.prefix}REDIS_URL": redis.url(kind.database),
-        **{f"{kind.prefix}{name}": value for name, value in settings.items()},
+        known.variable("REDIS_URL"): redis.url(known.database),
+        **{known.variable(name): value for name, value in settings.items()},
     }
     # A look whether the port is free would say nothing about the moment in which it is bound.
     try:
-        daemon = await _start(kind, kind.usual_port, directory, environ)
+        daemon = await _start(known, known.port, directory, environ)
     except _PortTakenError:
-        daemon = await _start(kind, _ANY_PORT, directory, environ)
+        daemon = await _start(known, _ANY_PORT, directory, environ)
     try:
         yield daemon
     finally:
         await daemon.end()
 
 
-async def _start(kind: Kind, port: int, directory: Path, environ: Mapping[str, str]) -> DaemonProcess:
-    log = directory / f"{kind.name}.log"
+async def _start(known: KnownDaemon, port: int, directory: Path, environ: Mapping[str, str]) -> DaemonProcess:
+    log = directory / f"{known.name}.log"
     with log.open("wb") as out:
         # A session of its own: Ctrl-C at the terminal reaches only the demo, which then ends its parts in order.
         process = await trio.lowlevel.open_process(
-            module_command(kind.name),
-            env={**environ, f"{kind.prefix}LISTEN_ADDR": f"{HOST}:{port}"},
+            module_command(known.name),
+            env={**environ, known.variable("LISTEN_ADDR"): f"{HOST}:{port}"},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
         )
-    daemon = DaemonProcess(kind, log, process)
+    daemon = DaemonProcess(known, log, process)
     try:
         await daemon.wait_healthy()
     except BaseException:

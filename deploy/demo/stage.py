@@ -24,10 +24,11 @@ import trio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from common.daemons import OPS, PREFLIGHT, STATUS
 from common.embedded import open_embedded_redis
 from common.watch.client import OutputClosedError, watch
 from common.watch.words import socket_url
-from deploy.demo.daemon_process import OPSD, PREFLIGHTD, STATUSD, ChildError, DaemonProcess, open_daemon
+from deploy.demo.daemon_process import ChildError, DaemonProcess, open_daemon
 from deploy.demo.simulated_run import simulated_run
 from deploy.demo.witness import MARK, checklist_witness, status_witness
 from preflightd.checklist import packaged
@@ -36,8 +37,8 @@ from statusd.watch import open_status_view
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from common.daemons import KnownDaemon
     from common.watch.view import View
-    from deploy.demo.daemon_process import Kind
     from deploy.demo.ledger import ChecklistLedger, Ledger
     from deploy.demo.simulated_run import Published
     from deploy.demo.witness import Witness
@@ -84,32 +85,32 @@ async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None
     with _open_directory() as directory:
         async with (
             open_embedded_redis() as server,
-            open_daemon(STATUSD, server, directory, _watched(STATUSD, directory)) as statusd,
-            open_daemon(PREFLIGHTD, server, directory, _watched(PREFLIGHTD, directory)) as preflightd,
-            open_daemon(OPSD, server, directory, _watching(statusd, preflightd, directory)) as opsd,
+            open_daemon(STATUS, server, directory, _watched(STATUS, directory)) as statusd,
+            open_daemon(PREFLIGHT, server, directory, _watched(PREFLIGHT, directory)) as preflightd,
+            open_daemon(OPS, server, directory, _watching(statusd, preflightd, directory)) as opsd,
         ):
             _say("\n".join(programme(statusd, preflightd, opsd, server.port)))
-            with open_status_view(sys.stdout, sys.stderr) as view, _open_client(server.url(PREFLIGHTD.database)) as run:
+            with open_status_view(sys.stdout, sys.stderr) as view, _open_client(server.url(PREFLIGHT.database)) as run:
                 await _perform(_Cast(statusd, preflightd, opsd, view, ledger, checklist), run, seconds)
 
 
-def _watched(kind: Kind, directory: Path) -> Mapping[str, str]:
+def _watched(known: KnownDaemon, directory: Path) -> Mapping[str, str]:
     """The settings of a daemon that opsd watches: its operator's listener, and an end that nobody waits for long."""
-    return {**PATIENCE, "ADMIN_LISTEN_ADDR": f"unix:{_socket(kind, directory)}", "DRAIN_TIMEOUT": "2s"}
+    return {**PATIENCE, "ADMIN_LISTEN_ADDR": f"unix:{_socket(known, directory)}", "DRAIN_TIMEOUT": "2s"}
 
 
 def _watching(statusd: DaemonProcess, preflightd: DaemonProcess, directory: Path) -> Mapping[str, str]:
     """The settings of opsd: whom it watches, and where a browser finds them."""
     return {
-        "TARGETS": ",".join(f"{kind.name}=unix:{_socket(kind, directory)}" for kind in (STATUSD, PREFLIGHTD)),
+        "TARGETS": ",".join(f"{known.name}=unix:{_socket(known, directory)}" for known in (STATUS, PREFLIGHT)),
         "STATUS_WS_URL": statusd.url,
         "PREFLIGHT_WS_URL": preflightd.url,
     }
 
 
-def _socket(kind: Kind, directory: Path) -> Path:
+def _socket(known: KnownDaemon, directory: Path) -> Path:
     """Of a daemon's operator's listener."""
-    return directory / f"{kind.name}.sock"
+    return directory / f"{known.name}.sock"
 
 
 def run_page(opsd: DaemonProcess) -> str:
@@ -131,18 +132,16 @@ def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonPro
         (preflightd, socket_url(preflightd.url, RUN_ID)),
         (opsd, run_page(opsd)),
     ):
-        kind = daemon.kind
-        if daemon.port != kind.usual_port:
-            yield (
-                f"Port {kind.usual_port} is taken by another process: {kind.name} serves on port {daemon.port} instead."
-            )
-        yield f"  {kind.name:<10}  {address}"
+        known = daemon.known
+        if daemon.port != known.port:
+            yield (f"Port {known.port} is taken by another process: {known.name} serves on port {daemon.port} instead.")
+        yield f"  {known.name:<10}  {address}"
         yield f"  {'its log':<10}  {daemon.log} (until the demo ends)"
     yield ""
     yield "Try in a second terminal:"
-    yield f"  {_redis_command(redis_port, STATUSD.database, 'publish', TOPIC, 'hello')}"
+    yield f"  {_redis_command(redis_port, STATUS.database, 'publish', TOPIC, 'hello')}"
     yield f"  {_python()} -m statusd watch {statusd.url} '{TOPIC}'"
-    yield f"  {_redis_command(redis_port, PREFLIGHTD.database, 'hset', RUN_ID, 'locked:by-you', 'true')}"
+    yield f"  {_redis_command(redis_port, PREFLIGHT.database, 'hset', RUN_ID, 'locked:by-you', 'true')}"
     yield f"  {_python()} -m preflightd watch {preflightd.url} '{RUN_ID}'"
     yield ""
 
@@ -186,8 +185,8 @@ async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> N
 
 
 async def _watch(daemon: DaemonProcess, path: str, witness: Witness) -> None:
-    await watch(daemon.url, path, witness, lossy=daemon.kind is STATUSD, silence=SILENCE)
-    raise ChildError(f"{daemon.kind.name} refused our client")
+    await watch(daemon.url, path, witness, lossy=daemon.known is STATUS, silence=SILENCE)
+    raise ChildError(f"{daemon.known.name} refused our client")
 
 
 async def _run_again_and_again(client: redis.Redis, cast: _Cast) -> None:
@@ -239,7 +238,7 @@ def _open_directory() -> Iterator[Path]:
             raise ChildError(f"no temporary directory can be made: {error}") from None
         with holder as name:
             directory = Path(name)
-            if all(len(os.fsencode(_socket(kind, directory))) <= LONGEST_PATH for kind in (STATUSD, PREFLIGHTD)):
+            if all(len(os.fsencode(_socket(known, directory))) <= LONGEST_PATH for known in (STATUS, PREFLIGHT)):
                 yield directory
                 return
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from common.daemons import WATCHED
 from common.embedded import open_embedded_redis
 from tests.support.daemon import open_daemon
 from tests.support.raw import HOST, fetch, open_redis, wait_until
@@ -80,7 +81,7 @@ def open_platform(stage: Stage, directory: Path, program: Path) -> Platform:
     """Start everything on the stage. The admin listeners are sockets in `directory`, whose path must be short."""
     redis = stage.open(open_embedded_redis(program=program))
     daemons = {}
-    for name in ("statusd", "preflightd"):
+    for name in (known.name for known in WATCHED):
         settings = {
             **PATIENT,
             "write_timeout": "60s",
@@ -100,7 +101,7 @@ def open_platform(stage: Stage, directory: Path, program: Path) -> Platform:
 
 def targets(directory: Path) -> str:
     """`OPS_TARGETS` for daemons whose admin listeners are in the directory."""
-    return ",".join(f"{name}=unix:{directory / name}" for name in ("statusd", "preflightd"))
+    return ",".join(f"{known.name}=unix:{directory / known.name}" for known in WATCHED)
 
 
 @asynccontextmanager

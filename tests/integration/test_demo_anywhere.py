@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import trio
 
-from deploy.demo.daemon_process import HOST, OPSD, PREFLIGHTD, STATUSD
+from common.daemons import DAEMONS
+from deploy.demo.daemon_process import HOST
 from tests.support.demo import DEADLINE, ROOT, SUMMARY, files_in, open_demo
 from tests.support.raw import wait_until
 
@@ -31,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the demo's processes"),
 ]
 
-KINDS: Final = (STATUSD, PREFLIGHTD, OPSD)
 
 STRANGER: Final = 54321
 """A user who has no name, no home, and no file of ours."""
@@ -69,9 +69,9 @@ def _listens(stack: ExitStack, port: int) -> bool:
 
 
 def ports_of(ended: Demo) -> list[int]:
-    """Where its daemons were, in the order of KINDS."""
+    """Where its daemons were, in the order of DAEMONS.values()."""
     said = re.findall(rb"^  \w+ +(?:ws|http)://127\.0\.0\.1:(\d+)/", ended.output, re.MULTILINE)
-    assert len(said) == len(KINDS)
+    assert len(said) == len(DAEMONS.values())
     return [int(port) for port in said]
 
 
@@ -84,13 +84,13 @@ async def check_it_plays(running: Demo) -> None:
     running.check_nothing_left()
 
 
-async def test_when_the_usual_ports_are_taken_it_says_so_and_takes_others(tmp_path: Path) -> None:
-    async with taken(*(kind.usual_port for kind in KINDS)), open_demo(tmp_path, "--seconds", "0.5") as running:
+async def test_when_the_ports_are_taken_it_says_so_and_takes_others(tmp_path: Path) -> None:
+    async with taken(*(known.port for known in DAEMONS.values())), open_demo(tmp_path, "--seconds", "0.5") as running:
         await check_it_plays(running)
     lines = running.output.decode().splitlines()
-    for kind, port in zip(KINDS, ports_of(running), strict=True):
-        assert port != kind.usual_port
-        said = f"Port {kind.usual_port} is taken by another process: {kind.name} serves on port {port} instead."
+    for known, port in zip(DAEMONS.values(), ports_of(running), strict=True):
+        assert port != known.port
+        said = f"Port {known.port} is taken by another process: {known.name} serves on port {port} instead."
         assert said in lines
 
 

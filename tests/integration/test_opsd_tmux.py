@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from opsd.tmux import Tmux, TmuxStatus
-from opsd.tmux_script import KEEP, LOGS, Window
+from opsd.tmux.errors import TmuxUnavailableError
+from opsd.tmux.logs import KEEP
+from opsd.tmux.program import LARGEST_OUTPUT, call
+from opsd.tmux.script import LOGS, Window
+from opsd.tmux.session import Tmux
 from tests.support import needs
 from tests.support.raw import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from opsd.tmux.status import TmuxStatus
 
 pytestmark = pytest.mark.integration
 
@@ -167,3 +172,50 @@ async def test_a_log_that_ends_stays_as_it_is(tmp_path: Path) -> None:
     await trio.run_process(["sh", "-c", KEEP, "keep", str(file), "1000"], stdin=printed.stdout)
     assert file.read_text() == "the last word\n"
     assert names_in(tmp_path) == [file.name]
+
+
+def put_program(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str, mode: int = 0o755) -> None:
+    """Have this shell script for a tmux."""
+    program = directory / "tmux"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(mode)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+async def test_a_program_that_hangs_is_killed_with_its_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "pid"
+    # It would take no heed of being asked to end.
+    put_program(tmp_path, monkeypatch, f"trap '' TERM\necho $$ > {said}.new\nmv {said}.new {said}\nexec sleep 1000")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, None, ["list-sessions"])
+        await wait_until(said.exists, "it runs")
+        nursery.cancel_scope.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text()), 0)
+
+
+async def test_what_a_program_says_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_program(tmp_path, monkeypatch, f"head -c {3 * LARGEST_OUTPUT} /dev/zero\nhead -c 3000000 /dev/zero >&2\nexit 3")
+    with trio.fail_after(PATIENCE):
+        output = await call(None, ["list-sessions"])
+    assert (output.code, [len(line) for line in output.lines]) == (3, [LARGEST_OUTPUT])
+    assert len(output.error) == LARGEST_OUTPUT
+
+
+async def test_arguments_and_output_are_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_program(tmp_path, monkeypatch, "printf '%s\\n' \"$@\"\nprintf '\\377 a  b\\n\\n'\necho ' why ' >&2")
+    output = await call("private", ["a b", "$(c)", "#{d}"])
+    assert output.lines == ("-L", "private", "a b", "$(c)", "#{d}", "\\xff a  b", "")
+    assert (output.code, output.error) == (0, "why")
+
+
+async def test_without_a_program_it_is_said_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TmuxUnavailableError, match="not installed here"):
+        await call(None, ["list-sessions"])
+    put_program(tmp_path, monkeypatch, "", mode=0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TmuxUnavailableError, match="can't be started: Permission denied"):
+        await call(None, ["list-sessions"])
+    status = await Tmux(SESSION).status()
+    assert (status.available, status.sessions) == (False, ())

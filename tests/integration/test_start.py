@@ -269,7 +269,7 @@ async def test_a_reader_that_is_gone_ends_a_command_without_a_traceback(
 
 TRAPS = (
     *("statusd", "preflightd", "opsd", "common", "redis", "structlog", "trio", "attr", "attrs", "h11", "wsproto"),
-    *("hiredis", "hypercorn", "starlette", "libtmux", "prometheus_client", "psutil", "json", "argparse", "signal"),
+    *("hiredis", "hypercorn", "starlette", "prometheus_client", "psutil", "json", "argparse", "signal"),
     *("sitecustomize", "usercustomize"),
 )
 

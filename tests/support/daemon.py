@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from common.config import Settings
+from common.daemons import DAEMONS, OPS
 from opsd.settings import OpsSettings
 from tests.support.raw import HOST, PATIENCE, fetch, wait_until
 
@@ -43,9 +44,6 @@ _NO_PINGS: Final = "is 20s or more: the platform's diagnostics page"
 
 _PYTHON: Final = (sys.executable, "-W", "default", "-P", "-m")
 """Warnings are shown, so that a descriptor that was forgotten is a line on standard error."""
-
-_PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_", "opsd": "OPS_"}
-_DATABASES: Final = {"statusd": 2, "preflightd": 0, "opsd": 3}
 
 _PATIENT: Final = {
     "redis_request_timeout": "1m",
@@ -95,19 +93,19 @@ def environment(
     module: str = "statusd",
 ) -> dict[str, str]:
     """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) for the daemon, which is patient else."""
-    prefix = _PREFIXES[module]
-    others = ("REDIS_", *_PREFIXES.values())
+    known = DAEMONS[module]
+    others = ("REDIS_", *(other.prefix for other in DAEMONS.values()))
     ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     if redis is not None:
-        ours[f"{prefix}REDIS_URL"] = redis if isinstance(redis, str) else redis.url(_DATABASES[module])
-    ours[f"{prefix}LISTEN_ADDR"] = f"{HOST}:0"
+        ours[known.variable("redis_url")] = redis if isinstance(redis, str) else redis.url(known.database)
+    ours[known.variable("listen_addr")] = f"{HOST}:0"
     given = {**_patience(module), **settings}
-    return ours | {f"{prefix}{name.upper()}": value for name, value in given.items()}
+    return ours | {known.variable(name): value for name, value in given.items()}
 
 
 def _patience(module: str) -> dict[str, str]:
     """Those of `_PATIENT` that the daemon has."""
-    known = attrs.fields_dict(OpsSettings if module == "opsd" else Settings)
+    known = attrs.fields_dict(OpsSettings if module == OPS.name else Settings)
     return {name: value for name, value in _PATIENT.items() if name in known}
 
 

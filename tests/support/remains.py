@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PATHS: Final = {"statusd": "/run:log", "preflightd": "/run"}
 CHANNELS: Final = {"statusd": b"run:log", "preflightd": b"__keyspace@0__:run"}
-PREFIXES: Final = {"statusd": "STATUS_", "preflightd": "PREFLIGHT_"}
 
 
 class World:
@@ -94,7 +93,7 @@ async def until_end(stream: trio.SocketStream) -> bytes:
 def settings_of(daemon: Daemon[Settings], variables: dict[str, str]) -> Settings:
     """Settings as the environment gives them."""
     return load(
-        daemon.settings, {f"{PREFIXES[daemon.name]}{name.upper()}": text for name, text in variables.items()}
+        daemon.settings, {f"{daemon.settings.prefix}{name.upper()}": text for name, text in variables.items()}
     ).settings
 
 

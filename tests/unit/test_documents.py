@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from common.cli import run
 from common.config import rows
+from common.daemon_cli import program
+from common.daemons import DAEMONS
+from common.exits import WORDS
+from opsd.cli import OPSD
 from opsd.settings import OpsSettings
+from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
+from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
@@ -40,6 +48,21 @@ def test_the_readme_names_every_variable() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     missing = [name for name in sorted(known()) if not any(spelt in text for spelt in _spellings(name))]
     assert missing == []
+
+
+def test_the_readme_says_what_the_exit_codes_mean() -> None:
+    said = "; ".join(f"{code:d} {words}" for code, words in WORDS.items())
+    assert f"Exit codes: {said}." in " ".join((ROOT / "README.md").read_text("utf-8").split())
+
+
+@pytest.mark.parametrize(
+    "ask", [partial(run, program(STATUSD)), partial(run, program(PREFLIGHTD)), partial(run, OPSD)], ids=DAEMONS
+)
+def test_every_help_says_what_the_exit_codes_mean(ask: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ask(["--help"], {})
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-len(WORDS) :] == [f"{code:d} {words}" for code, words in WORDS.items()]
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from common.cli import run
+from common.daemon_cli import program
 from preflightd.checklist import packaged
 from preflightd.daemon import PREFLIGHTD
 from preflightd.evaluate import EVALUATE, BadInputError, evaluated
@@ -61,7 +62,7 @@ class Console:
         """Run `preflightd evaluate`."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-        code = run(PREFLIGHTD, [EVALUATE], ["evaluate", *arguments], {})
+        code = run(program(PREFLIGHTD, [EVALUATE]), ["evaluate", *arguments], {})
         out, err = self._capsys.readouterr()
         return Ran(code, out, err)
 

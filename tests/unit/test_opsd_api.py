@@ -29,8 +29,9 @@ from opsd.pages import Page, load_pages
 from opsd.places import MOST_OF_ONE
 from opsd.schema import SCHEMA
 from opsd.settings import OpsSettings
-from opsd.tmux import TmuxConflictError, TmuxError, TmuxStatus, TmuxUnavailableError
-from opsd.tmux_script import Window
+from opsd.tmux.errors import TmuxConflictError, TmuxError, TmuxUnavailableError
+from opsd.tmux.script import Window
+from opsd.tmux.status import TmuxStatus
 from tests.support.logbook import Logbook
 from tests.support.raw import PATIENCE
 

@@ -132,7 +132,7 @@ def test_there_may_be_no_targets() -> None:
         ({"TES_PRIMARY_REGION": "<b>"}, "TES_PRIMARY_REGION='<b>' is not"),
         ({"OPS_TARGET": "x"}, "nearest known name is OPS_TARGETS"),
         ({"OPS_ALERT_WEBHOOK": "ftp://h/secret"}, "OPS_ALERT_WEBHOOK is not"),
-        ({"OPS_REDIS_RETRY_BASE": "60s"}, "OPS_REDIS_RETRY_MAX=30s is below 1m"),
+        ({"OPS_REDIS_RETRY_BASE": "60s"}, "OPS_REDIS_RETRY_MAX=30s is below OPS_REDIS_RETRY_BASE=1m"),
     ],
 )
 def test_mistakes_are_said_and_give_way(environ: dict[str, str], text: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from common.cli import run
 from common.config import ConfigError, load
+from common.daemon_cli import program
 from preflightd.checklist import load_checklist, packaged
 from preflightd.checklist_command import CHECKLIST
 from preflightd.daemon import PREFLIGHTD
@@ -150,7 +151,7 @@ def test_what_is_pushed_is_one_of_two() -> None:
 
 
 def command(*arguments: str) -> int:
-    return run(PREFLIGHTD, [CHECKLIST, EVALUATE], arguments, {})
+    return run(program(PREFLIGHTD, [CHECKLIST, EVALUATE]), arguments, {})
 
 
 def test_the_table_has_a_line_for_each_key(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from common import early, signals
+from common import early
+from common.exits import Exit
 from common.signals import IMPATIENCE, heed, run_until_told
 from tests.support.logbook import Logbook
 
@@ -100,7 +101,7 @@ async def test_a_real_signal_and_a_later_one(autojump_clock: MockClock) -> None:
         await trio.sleep(3600)
         return 0
 
-    assert await run_until_told(run, logbook.log) == signals.ENDED_BY_SIGNAL
+    assert await run_until_told(run, logbook.log) == Exit.FAILED
     assert trio.current_time() - drained[0] == pytest.approx(IMPATIENCE)
     assert [(line["msg"], line["signal"]) for line in logbook.lines] == [("ended by a second signal", "SIGTERM")]
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common import cli
+from common.cli import run as run_daemon
+from common.daemon_cli import program
 from common.version import DISTRIBUTION, UNKNOWN, package_version, tree_version, version
-from opsd.cli import run as run_opsd
+from opsd.cli import OPSD
 from preflightd.daemon import PREFLIGHTD
 from statusd.daemon import STATUSD
 
@@ -23,9 +24,9 @@ PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 @pytest.mark.parametrize(
     ("name", "run"),
     [
-        ("statusd", lambda: cli.run(STATUSD, [], ["--version"], {})),
-        ("preflightd", lambda: cli.run(PREFLIGHTD, [], ["--version"], {})),
-        ("opsd", lambda: run_opsd(["--version"], {})),
+        ("statusd", lambda: run_daemon(program(STATUSD), ["--version"], {})),
+        ("preflightd", lambda: run_daemon(program(PREFLIGHTD), ["--version"], {})),
+        ("opsd", lambda: run_daemon(OPSD, ["--version"], {})),
     ],
 )
 def test_every_daemon_prints_its_name_and_the_projects_version(

@@ -8,6 +8,7 @@ import pytest
 
 from common.cli import run
 from common.config import Settings
+from common.daemon_cli import program
 from common.watch.address import where_and_what
 from preflightd.daemon import PREFLIGHTD
 from preflightd.watch import WATCH as PREFLIGHT_WATCH
@@ -88,7 +89,7 @@ def assert_one_line(
     daemon: Daemon[S], command: Command, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2 and one line that has `said`."""
-    assert run(daemon, [command], ["watch", *arguments], {}) == 2
+    assert run(program(daemon, [command]), ["watch", *arguments], {}) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1

@@ -1,14 +1,13 @@
 """The commands that make a tmux session of the platform's daemons, a window each, and one that follows all their logs.
 
-Pure, but for the search of programs on PATH. A window's output is also written to a file (`LogFiles`): tmux pipes it
-there, and `tail -F` in the window `LOGS` follows the files by their names, so that it goes on when one begins anew.
+Pure, but for the search of programs on PATH. A window's output is also written to a file (`opsd.tmux.logs`): tmux pipes
+it there, and `tail -F` in the window `LOGS` follows the files by their names, so that it goes on when one begins anew.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from opsd.tmux.logs import LogFiles
+
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Names of sessions and windows: all others mean something to tmux."""
 
@@ -25,17 +26,6 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 LOGS: Final = "logs"
 """The window that follows all logs."""
-
-MOST_PIECES: Final = 32_768
-"""Pieces of output, 512 bytes each at most, until a log file begins anew; one older file is kept."""
-
-# dd writes what it reads at once, and says first how many whole and partial records that were: `12+3 records in`.
-# Less than it was told to copy is the end.
-KEEP: Final = (
-    'while said=$(LC_ALL=C dd bs=512 count="$2" of="$1" 2>&1) && test $((${said%% *})) -ge "$2"; '
-    'do mv -f "$1" "$1.1"; done'
-)
-"""A shell's way to keep its input in the file `$1`, beginning anew after `$2` pieces."""
 
 _OF_THE_TERMINAL: Final = frozenset({"TERM", "TMUX", "TMUX_PANE", "PWD", "OLDPWD", "SHLVL", "_", "COLUMNS", "LINES"})
 _OPTIONS: Final = (("remain-on-exit", "on"), ("allow-rename", "off"), ("automatic-rename", "off"))
@@ -52,21 +42,6 @@ class Window:
     """Variables that must not come from the tmux server's own environment."""
 
 
-@attrs.frozen
-class LogFiles:
-    """Where the windows' output is kept, a file each, in a directory that only the user can read."""
-
-    directory: Path
-
-    def of(self, window: Window) -> Path:
-        """A window's file."""
-        return self.directory / f"{window.name}.log"
-
-    def older(self, window: Window) -> Path:
-        """What its file was before it began anew."""
-        return self.directory / f"{window.name}.log.1"
-
-
 def make_script(session: str, windows: Sequence[Window], directory: Path, logs: LogFiles | None = None) -> str:
     """tmux commands that make the session; every word from outside is written in octal, so that none is syntax.
 
@@ -79,9 +54,9 @@ def make_script(session: str, windows: Sequence[Window], directory: Path, logs: 
     for number, window in enumerate(windows):
         lines += _make(session, window, directory, first=number == 0)
         if logs is not None and tail is not None:
-            lines.append(_command("pipe-pane", "-t", _place(session, window), _keeper(logs.of(window))))
+            lines.append(_command("pipe-pane", "-t", _place(session, window), logs.keeper(window.name)))
     if logs is not None and tail is not None:
-        follow = (tail, "-n", "+1", "-F", "--", *(str(logs.of(window)) for window in windows))
+        follow = (tail, "-n", "+1", "-F", "--", *(str(logs.of(window.name)) for window in windows))
         lines += _make(session, Window(LOGS, follow, {}, windows[0].without), directory, first=False)
     return "".join(f"{line}\n" for line in lines)
 
@@ -108,12 +83,6 @@ def _make(session: str, window: Window, directory: Path, *, first: bool) -> list
 
 def _place(session: str, window: Window) -> str:
     return f"={session}:={window.name}"
-
-
-def _keeper(file: Path) -> str:
-    """The shell command that a window's output is piped to; tmux expands formats and the time's parts in it."""
-    command = shlex.join(["exec", "sh", "-c", KEEP, "keep", str(file), str(MOST_PIECES)])
-    return command.replace("%", "%%").replace("#", "##")
 
 
 def _without(window: Window) -> list[str]:
