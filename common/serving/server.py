@@ -126,8 +126,9 @@ class Server:
     async def serve(self, accepted: Accepted) -> None:
         """Serve one socket and close it. Only `Cancelled` comes out."""
         exchange = Exchange(accepted, id=f"{self._pid}-{next(self._numbers)}", counters=self._counters, log=self._log)
-        ticket, full = self._admit(accepted)
+        ticket: Ticket | None = None
         try:
+            ticket, full = self._admit(accepted)
             if ticket is not None:
                 await self._handle(exchange, ticket, full)
                 await exchange.linger(self._turns)

@@ -1,4 +1,4 @@
-"""What stands between a socket and a conversation; nothing here knows of topics, Redis or figures.
+"""What stands between a socket and a conversation; nothing here knows who listens to what, nor of Redis.
 
 In the order in which a client's bytes meet it:
 

@@ -6,103 +6,24 @@ Each test ends where it began: with the descriptors that the daemon had, and a h
 from __future__ import annotations
 
 import struct
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 import trio
 
-from tests.support.client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame, handshake
-from tests.support.daemon import DaemonProcess, open_daemon
-from tests.support.raw import (
-    PATIENCE,
-    RawClient,
-    RedisConnection,
-    ask,
-    connect,
-    open_redis,
-    open_stream,
-    read_to_end,
-    request_head,
-    reset,
-    start_client,
-    wait_until,
-)
+from tests.support.client import BINARY, CLOSE, CONTINUATION, PING, TEXT, close_frame, frame, handshake
+from tests.support.raw import PATIENCE, RawClient, ask, open_stream, read_to_end, request_head, reset, start_client
+from tests.support.scene import LIMIT, open_scene
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from common.embedded import EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = {"metrics_enabled": "true", "ping_interval": "1h", "pong_timeout": "3h"}
 HANDSHAKE_TIMEOUT = 2.0
 """Seconds, where a head is to be given up."""
-
-LIMIT = 64 * 1024
-"""MAX_MESSAGE_SIZE, bytes."""
-
-ENDS = ("connection closed", "connection ended with error")
-
-
-@attrs.define
-class Scene:
-    """A daemon under test, a healthy client on the topic `run:log`, and what was published to it."""
-
-    daemon: DaemonProcess
-    redis: RedisConnection
-    healthy: RawClient
-    nursery: trio.Nursery
-    published: int = 0
-
-    async def heartbeat(self) -> None:
-        """The healthy client receives the next message, as it received all before."""
-        await self.redis.publish("run:log", [str(self.published)])
-        self.published += 1
-        expected = [f'{{"type":"status","data":"{k}"}}'.encode() for k in range(self.published)]
-        assert await self.healthy.receive(self.published) == expected
-
-    async def visit(self, *frames: bytes) -> RawClient:
-        """A client that sends this right behind its handshake."""
-        return await connect(self.nursery, self.daemon.port, "/run:log", more=b"".join(frames))
-
-    def endings(self) -> list[tuple[str, str]]:
-        """Message and reason of each conversation that has ended, in order."""
-        return [(line["msg"], line["reason"]) for line in self.daemon.lines if line["msg"] in ENDS]
-
-    async def wait_endings(self, count: int) -> None:
-        """Wait until so many conversations have their last line."""
-        await wait_until(lambda: len(self.endings()) >= count, f"{count} conversations have ended")
-
-
-@asynccontextmanager
-async def open_scene(
-    redis_server: EmbeddedRedis, nursery: trio.Nursery, *expect: str, **settings: str
-) -> AsyncIterator[Scene]:
-    """A daemon that is as it was when the block is left."""
-    async with (
-        open_redis(redis_server) as redis,
-        open_daemon(redis_server, SETTINGS | settings, expect=expect) as daemon,
-    ):
-        scene = Scene(daemon, redis, await connect(nursery, daemon.port, "/run:log"), nursery)
-        await scene.heartbeat()
-        await wait_until(lambda: daemon.clients() == 1, "only the healthy client is there")
-        before = daemon.descriptors()
-        yield scene
-        await scene.heartbeat()
-        await wait_until(lambda: daemon.descriptors() == before, f"{before} descriptors again")
-        assert await daemon.metric("status2_connections_active") == 1
-        await scene.healthy.leave()
-        await wait_until(lambda: scene.endings()[-1:] == [("connection closed", "client_closed")], "its last line")
-
-        async def left() -> bool:
-            return await daemon.metric("status2_connections_active") == 0
-
-        await wait_until(left, "nobody is left")
-        await wait_until(lambda: daemon.descriptors() == before - 1, f"{before - 1} descriptors in the end")
-
 
 # -- requests ---------------------------------------------------------------------------------------------------------
 
@@ -273,126 +194,6 @@ async def test_a_breach_of_the_protocol_ends_with_its_code_and_one_line_in_the_l
             name: (code, [("connection ended with error", reason)]) for name, (_, code, reason) in BREACHES.items()
         }
         assert len(scene.daemon.said("connection accepted")) == len(BREACHES) + 1
-
-
-GOODBYES: Mapping[str, tuple[bytes, bytes]] = {
-    "nothing": (b"", b""),
-    **{f"code {code}": (struct.pack("!H", code),) * 2 for code in (1000, 1001, 1003, 1011, 3000, 4999)},
-    "a reason": (struct.pack("!H", 1000) + "tschüß".encode(), struct.pack("!H", 1000) + "tschüß".encode()),
-}
-
-
-async def test_a_close_frame_is_answered_in_kind(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
-    async with open_scene(redis_server, nursery) as scene:
-        for number, (name, (payload, echo)) in enumerate(GOODBYES.items(), 1):
-            client = await scene.visit(frame(CLOSE, payload), frame(TEXT, b"not heard any more"))
-            await client.wait_ended(within=PATIENCE)
-            assert (name, [seen[1:] for seen in client.seen]) == (name, [(CLOSE, echo)])
-            await scene.daemon.wait_said("connection closed", number, reason="client_closed")
-
-
-TOLERATED: Mapping[str, tuple[bytes, str]] = {
-    "init": (frame(TEXT, b'{"type":"init"}'), "init"),
-    "pong": (frame(TEXT, b'{"type":"pong"}'), "pong"),
-    "a pong with spaces": (frame(TEXT, b'{ "type" : "pong" }'), "pong"),
-    "an unknown type": (frame(TEXT, b'{"type":"subscribe"}'), "other"),
-    "no type": (frame(TEXT, b"{}"), "other"),
-    "a type that is a number": (frame(TEXT, b'{"type":1}'), "other"),
-    "a type that is null": (frame(TEXT, b'{"type":null}'), "other"),
-    "a type that is a list": (frame(TEXT, b'{"type":["pong"]}'), "other"),
-    "a type that is an object": (frame(TEXT, b'{"type":{"a":1}}'), "other"),
-    "no JSON": (frame(TEXT, b"hello?"), "malformed"),
-    "nothing": (frame(TEXT), "malformed"),
-    "an array": (frame(TEXT, b'["type"]'), "malformed"),
-    "a cut object": (frame(TEXT, b'{"type":'), "malformed"),
-    "deep arrays": (frame(TEXT, b"[" * LIMIT), "malformed"),
-    "deep objects": (frame(TEXT, b'{"a":' * (LIMIT // 5)), "malformed"),
-    "a number of 60,000 digits": (frame(TEXT, b'{"type":' + b"9" * 60_000 + b"}"), "malformed"),
-    "a lone surrogate, escaped": (frame(TEXT, b'{"type":"\\ud800"}'), "other"),
-    "a null character": (frame(TEXT, b"\x00"), "malformed"),
-    "binary": (frame(BINARY, b"\x00\xff" * 100), "binary"),
-    "empty binary": (frame(BINARY), "binary"),
-    "exactly the limit": (frame(TEXT, b"x" * LIMIT), "malformed"),
-    "a character over two fragments": (
-        frame(TEXT, b'{"type":"' + FLUSS[:-1], fin=False) + frame(CONTINUATION, FLUSS[-1:] + b'"}'),
-        "other",
-    ),
-    "1,000 empty fragments": (
-        frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 1000 + frame(CONTINUATION),
-        "malformed",
-    ),
-    "a pong that nobody asked for": (frame(PONG, b"!"), "control"),
-    "the mask of zeros": (frame(TEXT, b'{"type":"pong"}', mask=MASK), "pong"),
-}
-
-
-async def test_what_makes_no_sense_is_counted_and_ends_nothing(
-    redis_server: EmbeddedRedis, nursery: trio.Nursery
-) -> None:
-    async with open_scene(redis_server, nursery) as scene:
-        got: dict[str, tuple[bool, list[str]]] = {}
-        kinds = ("init", "pong", "other", "malformed", "binary", "control")
-
-        async def counts() -> dict[str, float]:
-            return {
-                kind: await scene.daemon.metric("status2_client_messages_total", f'kind="{kind}"') for kind in kinds
-            }
-
-        known = await counts()
-        for name, (frames, _) in TOLERATED.items():
-            # The answer to the ping tells that everything before it was taken.
-            client = await scene.visit(frames, frame(PING, b"?"))
-            await client.wait(lambda client: bool(client.seen) or client.ended, within=PATIENCE)
-            alive = [seen[1:] for seen in client.seen] == [(PONG, b"?")]
-            await client.leave()
-            before, known = known, await counts()
-            before["control"] += alive
-            got[name] = alive, [kind for kind in kinds for _ in range(int(known[kind] - before[kind]))]
-            await scene.heartbeat()
-        assert got == {name: (True, [kind]) for name, (_, kind) in TOLERATED.items()}
-
-
-async def test_pings_within_a_fragmented_message_are_answered_in_order(
-    redis_server: EmbeddedRedis, nursery: trio.Nursery
-) -> None:
-    async with open_scene(redis_server, nursery) as scene:
-        parts = [frame(CONTINUATION, b"part", fin=False) + frame(PING, str(k).encode() * 10) for k in range(10)]
-        client = await scene.visit(OPEN_TEXT, *parts, frame(CONTINUATION), frame(PING, b"x" * 125))
-        await client.wait(lambda client: len(client.seen) == 11, within=PATIENCE)
-        assert [seen[1:] for seen in client.seen] == [
-            *((PONG, str(k).encode() * 10) for k in range(10)),
-            (PONG, b"x" * 125),
-        ]
-        await client.leave()
-
-
-async def test_every_byte_in_a_packet_of_its_own_makes_no_difference(
-    redis_server: EmbeddedRedis, nursery: trio.Nursery
-) -> None:
-    async with open_scene(redis_server, nursery) as scene:
-        client = await start_client(nursery, scene.daemon.port)
-        pieces = [OPEN_TEXT, frame(PING, b"?"), frame(CONTINUATION, FLUSS), close_frame(1000)]
-        for byte in handshake("/run:log") + b"".join(pieces):
-            await client.send_raw(bytes([byte]))
-        await client.wait_ended(within=PATIENCE)
-        assert [seen[1] for seen in client.seen] == [PONG, CLOSE]
-        assert (client.seen[0].payload, client.close_code) == (b"?", 1000)
-
-
-async def test_a_malformed_message_is_logged_once_per_connection_at_debug(
-    redis_server: EmbeddedRedis, nursery: trio.Nursery
-) -> None:
-    settings = SETTINGS | {"log_level": "debug"}
-    async with open_daemon(redis_server, settings) as daemon:
-        for _ in range(2):
-            client = await connect(nursery, daemon.port, "/run:log", more=frame(TEXT, b"nonsense") * 50)
-            await client.leave()
-        await daemon.wait_said("connection closed", 2)
-        lines = [line for line in daemon.lines if line["level"] == "debug" and "client message" in line["msg"]]
-        assert [(line["run_id"], line["channel"], line["remote"]) for line in lines] == [
-            ("run", "log", "127.0.0.1")
-        ] * 2
-        assert await daemon.metric("status2_client_messages_total", 'kind="malformed"') == 100
 
 
 # -- abrupt ends ------------------------------------------------------------------------------------------------------

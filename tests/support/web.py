@@ -8,7 +8,10 @@ import attrs
 import h11
 import trio
 
-from common.web.http import Head
+from common.web.handshake import Decision, decide
+from common.web.http import Head, Response
+from common.web.origin import OriginPolicy
+from statusd.route import route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +31,9 @@ UPGRADE: Final = {
     "Sec-WebSocket-Key": KEY,
 }
 """The headers of a handshake that is in order."""
+
+ANY_ORIGIN: Final = OriginPolicy([])
+"""Every origin may come."""
 
 Ending = Literal["eof", "reset", "silence"]
 
@@ -142,3 +148,19 @@ def read_answer(data: bytes, *, method: str = "GET") -> Answer:
     for name, value in response.headers:
         headers.setdefault(name.decode(), []).append(value.decode())
     return Answer(response.status_code, response.reason.decode(), headers, body)
+
+
+def decision(head: Head, *, origins: OriginPolicy = ANY_ORIGIN, metrics: bool = True) -> Decision:
+    """What statusd does with a request."""
+    return decide(head, route=route, origins=origins, metrics_enabled=metrics)
+
+
+def refused(head: Head, *, origins: OriginPolicy = ANY_ORIGIN, metrics: bool = True) -> tuple[str, Answer]:
+    """The metric's reason and the answer of a refusal, which has one line of text and closes."""
+    response = decision(head, origins=origins, metrics=metrics)
+    assert isinstance(response, Response)
+    answer = read_answer(response.encode())
+    assert answer.headers["content-type"] == ["text/plain; charset=utf-8"]
+    assert "close" in answer.headers["connection"][0].split(", ")
+    assert answer.line
+    return response.reason, answer

@@ -129,6 +129,7 @@ def test_what_is_mended_is_known_no_more() -> None:
     [
         ("common.web.listener", "common.web.peer"),
         ("common.web.listener", "wsproto"),
+        ("common.web.peer", "redis"),
         ("common.redis.link", "common.web"),
         ("statusd.watch", "rich.progress"),
         ("preflightd.watch", "rich.live"),
