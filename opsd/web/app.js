@@ -1,4 +1,14 @@
 // The page's entry: registers the elements, asks the server who may see them, and shows either them or the login form.
+//
+// An element is a Panel (panel.js), made of the template of its name in index.html and styled by the sheet of its name:
+//   status.js     figures, lamps: what they say in tiles.js, lamps.js, news.js, figures.js; event_list.js, events.js
+//   charts.js     chart.js on plot.js (uPlot) and series.js
+//   run.js        run_address.js, run_log.js (log_line.js, log_search.js, kept.js, run_line.js), checklist.js, viewers.js
+//   workers.js    snapshots go through download.js
+//   tmux.js       its words in tmux_text.js; tmux_start.js, ask.js
+//   login.js
+// Below them: session.js and api.js (requests), socket.js (the WebSocket of status_feed.js and run_socket.js), poller.js,
+// backoff.js, clock.js, format.js, dom.js, verdict.js. What is pure says so, and knows no document.
 
 import "./charts.js";
 import "./login.js";

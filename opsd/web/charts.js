@@ -11,7 +11,7 @@ import * as events from "./events.js";
 import * as figures from "./figures.js";
 import * as format from "./format.js";
 import { Panel } from "./panel.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 
 const MINUTES = 60;
 const POINTS = 300;

@@ -2,7 +2,7 @@
 
 import { make, reconcile, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
-import { itemTitle } from "./run_text.js";
+import { itemTitle } from "./run_words.js";
 
 export class Checklist {
   #parts;

@@ -4,7 +4,7 @@ import { getJson } from "./api.js";
 import { make, reconcile, setText } from "./dom.js";
 import * as events from "./events.js";
 import * as format from "./format.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 
 const MOST = 100;
 const REFRESH = 10_000;

@@ -6,9 +6,10 @@ import { Checklist } from "./checklist.js";
 import { setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
 import { Panel } from "./panel.js";
+import { isChannel, isRun, makeHash, parseHash } from "./run_address.js";
+import { readLine } from "./run_line.js";
 import { RunLog } from "./run_log.js";
 import { RunSocket } from "./run_socket.js";
-import { isChannel, isRun, makeHash, parseHash, readLine } from "./run_text.js";
 import { session } from "./session.js";
 import { ViewerCount } from "./viewers.js";
 

@@ -8,7 +8,7 @@
 //   "waiting"     it ended or could not be reached (`reason`); tried again soon
 //   "stopped"     by us, or since the address can't be used (`reason`)
 
-import { closeReason } from "./run_text.js";
+import { closeReason } from "./run_words.js";
 import { LiveSocket } from "./socket.js";
 
 // Silence for so many of the longest interval between pings means that the other side is gone; the bounds are for one

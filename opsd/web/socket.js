@@ -1,6 +1,6 @@
 // A WebSocket that is kept up until `stop`: opened anew when it ends, after pauses that grow, and when it falls silent.
 
-import { Backoff } from "./retry.js";
+import { Backoff } from "./backoff.js";
 
 // A connection that lasted this long was a good one: the next attempt after it comes soon.
 const GOOD = 10_000;

@@ -11,7 +11,7 @@ import * as format from "./format.js";
 import { lamps, traffic, troubles, UNKNOWN, updates } from "./lamps.js";
 import { announce, concernsEvents, concernsSources } from "./news.js";
 import { Panel } from "./panel.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 import { thresholds } from "./session.js";
 import { StatusFeed } from "./status_feed.js";
 import { GROUPS } from "./tiles.js";
@@ -33,6 +33,7 @@ class SystemStatus extends Panel {
   #sources = null;
   #asking = new Poller(() => this.#askSources(), REFRESH_SOURCES);
   #timer = 0;
+  #look = () => this.#age();
   #mode = makeLamp("Traffic", "mode");
   #updates = makeLamp("Updates", "feed");
   #tiles = [];
@@ -49,15 +50,12 @@ class SystemStatus extends Panel {
     setAttribute(this, "data-freshness", "none");
   }
 
-  placed(signal) {
-    document.addEventListener("visibilitychange", () => this.#age(), { signal });
-  }
-
   start() {
     this.#feed.start();
     this.#asking.start();
     this.#events.start();
-    this.#timer = setInterval(() => this.#age(), LOOK);
+    this.#timer = setInterval(this.#look, LOOK);
+    document.addEventListener("visibilitychange", this.#look);
   }
 
   stop() {
@@ -65,6 +63,7 @@ class SystemStatus extends Panel {
     this.#asking.stop();
     this.#events.stop();
     clearInterval(this.#timer);
+    document.removeEventListener("visibilitychange", this.#look);
     report("status", null);
   }
 

@@ -8,7 +8,7 @@
 //   "offline"     neither works; `error` says why
 
 import { getJson } from "./api.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 import { thresholds } from "./session.js";
 import { LiveSocket } from "./socket.js";
 

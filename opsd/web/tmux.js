@@ -4,7 +4,7 @@ import { getJson, postJson } from "./api.js";
 import { ask } from "./ask.js";
 import { isOff, make, reconcile, setAttribute, setOff, setText } from "./dom.js";
 import { Panel } from "./panel.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 import { askToStart, SLOW } from "./tmux_start.js";
 import { daemonsOf, endedOf, names, paneWords, sessionWords, stateWords, stopWords } from "./tmux_text.js";
 import { report } from "./verdict.js";

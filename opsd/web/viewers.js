@@ -3,7 +3,7 @@
 import { getJson } from "./api.js";
 import { setText } from "./dom.js";
 import * as format from "./format.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 
 const REFRESH = 5000;
 

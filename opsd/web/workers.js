@@ -5,7 +5,7 @@ import { isOff, make, partsOf, reconcile, setAttribute, setOff, setText } from "
 import { save } from "./download.js";
 import * as format from "./format.js";
 import { Panel } from "./panel.js";
-import { Poller } from "./retry.js";
+import { Poller } from "./poller.js";
 import { askToStart } from "./tmux_start.js";
 import { report } from "./verdict.js";
 
