@@ -11,6 +11,7 @@ metrics          counters, and the families that they become; disabled they cost
 histogram        durations by bucket
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
+guesses          wrong tokens, by address
 fanout           Topic and Hub: who listens to what
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one

@@ -14,7 +14,7 @@ alerts     what changes, posted to a webhook; ledger: what of it is to be told (
 viewers    how many clients follow a run
 tmux/      the local tmux: its sessions, ours started and stopped
 launch     by which commands ours is made (pure)
-auth       who may do what (pure); guesses: wrong tokens, by address (pure)
+auth       who may do what (pure)
 places     how many sockets and requests an address may hold (pure)
 tally      warnings that count
 heads      what a request's head must be (pure); http1: Hypercorn's protocol, of HTTP/1.1 only

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from common.config import load
+from common.guesses import BURST
 from common.secret import Secret
 from common.version import version
 from opsd.api import Parts
@@ -22,7 +23,6 @@ from opsd.auth import Guard
 from opsd.board import Board, Snapshot, SnapshotError
 from opsd.endpoints import ENDPOINTS
 from opsd.events import MODE, Event
-from opsd.guesses import AT_ONCE
 from opsd.history import HistoryUnavailableError
 from opsd.live import MOST_CLIENTS
 from opsd.pages import Page, load_pages
@@ -483,7 +483,7 @@ async def test_health_and_metrics_say_when_there_is_no_history() -> None:
 @pytest.mark.parametrize("path", ["/api/login", "/api/dev/config", "/api/dev/status", "/api/dev/tmux/stop"])
 async def test_guesses_are_limited_wherever_they_are_made(autojump_clock: MockClock, path: str) -> None:
     opsd = Opsd(token="sesame")
-    for _ in range(AT_ONCE):
+    for _ in range(BURST):
         if path == "/api/login":
             assert (await opsd.ask(path, "POST", json={"token": "wrong"})).status_code == 401
         else:
@@ -498,7 +498,7 @@ async def test_guesses_are_limited_wherever_they_are_made(autojump_clock: MockCl
 
 async def test_without_a_token_there_is_nothing_to_guess() -> None:
     opsd = Opsd()
-    for _ in range(2 * AT_ONCE):
+    for _ in range(2 * BURST):
         assert (await opsd.ask("/api/login", "POST", json={"token": "wrong"})).status_code == 204
 
 
