@@ -21,7 +21,8 @@ heads      what a request's head must be (pure); http1: Hypercorn's protocol, of
 cli, check, process   the command line; `opsd check`; the process that serves
 endpoints  the table of routes; openapi: the document made of it (pure)
 exposition the status as Prometheus series; cpu: one counter that never falls (pure)
-api, live, pages, app, serve   the web application on top: JSON, the WebSocket, the page, its listener
+api/       the endpoints, by subject
+live, pages, app, serve   the web application on top: the WebSocket, the page's files, the gate, its listener
 web/       the page itself, as the browser gets it
 
 A figure's way: a daemon's event -> sources.daemon -> Board (counted into windows, put into a vector) -> a new version
