@@ -6,6 +6,8 @@ windows    what growing counters did lately: per second, per minute (pure)
 modes      the traffic mode and when it changes (pure)
 crew       how many workers a source has, and should have (pure)
 events     what changes, as values (pure)
+traffic    the rates of all daemons, their mode, their CPU time (pure)
+changes    the events so far, and a line of the log for each
 figures    all readings -> one vector (pure)
 vector     the status document as values; schema: its JSON Schema (pure)
 board      the newest values and the newest status; what everything else reads

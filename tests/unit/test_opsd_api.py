@@ -7,7 +7,7 @@ import pytest
 
 from common.version import version
 from opsd.endpoints import ENDPOINTS
-from opsd.events import MODE, Event
+from opsd.events import MODE
 from opsd.history import HistoryUnavailableError
 from opsd.pages import load_pages
 from opsd.schema import SCHEMA
@@ -134,7 +134,7 @@ async def test_metrics_are_the_vector_and_the_own_ones_only_if_wanted() -> None:
 async def test_events_are_limited() -> None:
     opsd = Opsd()
     for number in range(3):
-        opsd.board._happened(Event("2026-01-15T12:34:56.789Z", MODE, "normal", str(number), 0.0))
+        opsd.board._changes.look({MODE: str(number)}, "2026-01-15T12:34:56.789Z", 0.0)
     assert [event["to"] for event in (await opsd.ask("/api/dev/events?limit=2")).json()["events"]] == ["2", "1"]
     assert (await opsd.ask("/api/dev/events?limit=0")).status_code == 400
 

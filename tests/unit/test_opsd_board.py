@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from opsd.board import COALESCE, MOST_EVENTS, SnapshotError
+from opsd.board import COALESCE, SnapshotError
+from opsd.endpoints import MOST_EVENTS
 from opsd.events import MODE, TELEMETRY, Topic
 from opsd.schema import SCHEMA
 from tests.support.opsd_board import HandSource, daemons, open_board
