@@ -20,6 +20,7 @@ auth       who may do what (pure)
 places     how many sockets and requests an address may hold (pure)
 tally      warnings that count
 heads      what a request's head must be (pure); http1: Hypercorn's protocol, of HTTP/1.1 only
+stream     a client's socket, with deadlines
 cli, check, process   the command line; `opsd check`; the process that serves
 endpoints  the table of routes; openapi: the document made of it (pure)
 exposition the status as Prometheus series; cpu: one counter that never falls (pure)
