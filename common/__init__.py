@@ -11,6 +11,7 @@ metrics          counters, and the families that they become; disabled they cost
 histogram        durations by bucket
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
+guesses          wrong tokens, by address
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
 fanout           Topic and Hub: who listens to what
 serving/         one client's socket from its first byte to its last: pages, refusals, conversations

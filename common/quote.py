@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     _Escape = Callable[[str], str]
 
@@ -57,6 +57,11 @@ def quote_url(said: str | bytes, limit: int = LIMIT) -> str:
     text = said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else said
     text = _LOGIN.sub(rf"\g<1>{_MASK}@", _TAIL.sub("", text))
     return quote(_PARAMETER.sub(rf"\g<1>{_MASK}", text), limit)
+
+
+def escape(text: str, kept: Container[str] = frozenset()) -> str:
+    """All of `text`, escaped like a quotation but for the characters in `kept`."""
+    return _escape(text, lambda character: character if character in kept else _escaped(character))
 
 
 def _cut(text: str, room: int, escaped: _Escape) -> str:

@@ -6,6 +6,8 @@ windows    what growing counters did lately: per second, per minute (pure)
 modes      the traffic mode and when it changes (pure); thresholds: what is told of it (pure)
 crew       how many workers a source has, and should have (pure)
 events     what changes, as values (pure)
+traffic    the rates of all daemons, their mode, their CPU time (pure)
+changes    the events so far, and a line of the log for each
 figures    all readings -> one vector (pure)
 vector     the status document as values; schema: its JSON Schema (pure)
 board      the newest values and the newest status; what everything else reads
@@ -14,14 +16,16 @@ alerts     what changes, posted to a webhook; ledger: what of it is to be told (
 viewers    how many clients follow a run
 tmux/      the local tmux: its sessions, ours started and stopped
 launch     by which commands ours is made (pure)
-auth       who may do what (pure); guesses: wrong tokens, by address (pure)
+auth       who may do what (pure)
 places     how many sockets and requests an address may hold (pure)
 tally      warnings that count
 heads      what a request's head must be (pure); http1: Hypercorn's protocol, of HTTP/1.1 only
+stream     a client's socket, with deadlines
 cli, check, process   the command line; `opsd check`; the process that serves
 endpoints  the table of routes; openapi: the document made of it (pure)
 exposition the status as Prometheus series; cpu: one counter that never falls (pure)
-api, live, pages, app, serve   the web application on top: JSON, the WebSocket, the page, its listener
+api/       the endpoints, by subject
+live, pages, app, serve   the web application on top: the WebSocket, the page's files, the gate, its listener
 web/       the page itself, as the browser gets it
 
 A figure's way: a daemon's event -> sources.daemon -> Board (counted into windows, put into a vector) -> a new version

@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from common.quote import quote, quote_url
-from opsd.api import Api, Parts, websocket_urls
+from opsd.api.page import websocket_urls
+from opsd.api.routes import make_routes
 from opsd.auth import UNAUTHORIZED, Refusal, Request
 from opsd.endpoints import ENDPOINTS, LOGIN, STATUS, Needs
 from opsd.places import Running
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from common.logs import Logger
+    from opsd.api.parts import Parts
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -46,7 +48,7 @@ _NAMING: Final = b"/api/workers/snapshot/"
 
 def make_app(parts: Parts, log: Logger) -> ASGIApp:
     """The application as ASGI."""
-    app = Starlette(routes=Api(parts).routes(), exception_handlers={HTTPException: _say_why, Exception: _say_nothing})
+    app = Starlette(routes=make_routes(parts), exception_handlers={HTTPException: _say_why, Exception: _say_nothing})
     # An address has one spelling; a redirect would be made of the Host header.
     app.router.redirect_slashes = False
     return Gate(app, parts, log)

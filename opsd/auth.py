@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from common.guesses import Guesses
 from common.secret import Secret, SecretError
 from common.web.forwarded import client_address, is_trusted, parse_address, share_of
 from common.web.origin import is_own
-from opsd.guesses import Guesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +35,9 @@ COOKIE: Final = "opsd_session"
 
 SESSION: Final = 30 * 86400
 """Seconds that a login lasts: a screen on a wall has no keyboard."""
+
+GUESS_EVERY: Final = 2.0
+"""Seconds after which an address that has guessed may guess once more."""
 
 REREAD: Final = 1.0
 """Seconds between two looks at the token's file."""
@@ -157,7 +160,7 @@ class Guard:
         self._clock = clock
         self._trusted = trusted
         self._on_guess = on_guess
-        self._guesses = Guesses()
+        self._guesses = Guesses(GUESS_EVERY, clock)
         self._digest = b""
         self._read_at = float("-inf")
         self._revoked: dict[str, float] = {}
@@ -226,9 +229,8 @@ class Guard:
 
     def refuse_tokens(self, request: Request, sent: Sequence[bytes]) -> Refusal | None:
         """Refuse these tokens unless one is right; count them as guesses of the request's address if none is."""
-        client, now = self.client(request), self._clock()
-        share = None if client is None else share_of(client)
-        wait = self._guesses.wait(share, now)
+        client = self.client(request)
+        wait = self._guesses.wait(client)
         if wait > 0:
             self._on_guess(client)
             return Refusal(429, "too many wrong tokens", (("Retry-After", str(math.ceil(wait))),))
@@ -236,7 +238,7 @@ class Guard:
             return None
         # While the token's file can't be read, no guess can be told from the token.
         if self._current_digest():
-            self._guesses.add(share, now, len(sent))
+            self._guesses.wrong(client, len(sent))
             self._on_guess(client)
         return UNAUTHORIZED
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -20,22 +19,21 @@ import attrs
 import trio
 
 from common.quote import quote
-from opsd.cpu import CpuTime
+from opsd.changes import Changes
 from opsd.crew import Crew
-from opsd.events import GOOD, MODE, TELEMETRY, Event, Topic
+from opsd.events import GOOD, MODE, TELEMETRY, Topic
 from opsd.figures import Heard, Own, vector_and_meta
-from opsd.modes import MODE_WINDOW, OUTAGE_WINDOW, ModeSwitch, mode_of, outage_of
 from opsd.sources.source import SnapshotError
+from opsd.traffic import Traffic
 from opsd.vector import Status
-from opsd.windows import Growth, Rolling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from common.logs import Logger
     from opsd.sources.source import Source
     from opsd.sources.workers import WorkersStatus
-    from opsd.vector import Mode
+    from opsd.vector import Meta, Mode
 
 __all__ = ["Board", "Snapshot", "SnapshotError"]
 
@@ -43,12 +41,6 @@ COALESCE: Final = 0.02
 """Seconds between two recomputations at least."""
 
 TICK: Final = 1.0
-MINUTE: Final = MODE_WINDOW
-ERROR_WINDOW: Final = 300
-MESSAGE_WINDOW: Final = 10
-"""Seconds over which messages are counted for the history: long enough to be steady, short enough to show a burst."""
-
-MOST_EVENTS: Final = 500
 RESTART_DELAY: Final = 1.0
 """Seconds after which a source's task that failed by a bug is started again."""
 
@@ -68,12 +60,9 @@ class Snapshot:
 class _Known:
     """What the board remembers of a source between two readings."""
 
-    growth: Growth = attrs.field(factory=Growth)
-    recent: Rolling = attrs.field(factory=lambda: Rolling(OUTAGE_WINDOW))
     crew: Crew = attrs.field(factory=Crew)
     seen: WorkersStatus | None = None
     """The status that was counted last."""
-    routes: int = 0
 
 
 class Board:
@@ -96,25 +85,18 @@ class Board:
         """Over the last seconds, of all daemons."""
         self.error_rate = 0.0
         """Over the last minute; the status has that of five."""
-        self.conditions: dict[Topic, str] = {}
-        """How everything is that events tell of, as far as it is known."""
         self._sources = tuple(sources)
         self._own = Own(region, own_routes)
         self._log = log
         self._utcnow = utcnow
-        self._cpu = CpuTime()
         self._known = {source.name: _Known() for source in self._sources}
-        self._rolling = Rolling(ERROR_WINDOW)
-        self._begun = 0.0
+        self._traffic = Traffic(source.name for source in self._sources if not source.outside)
+        self._changes = Changes(log, self._problem)
         self._in_flight = 0
-        self._served = 0
-        """Users, so far."""
-        self._mode = ModeSwitch()
-        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self._poked = trio.Event()
         self._newer = trio.Event()
         self._body: bytes | None = None
-        self._publish(self._begun)
+        self._publish(0.0)
 
     # -- for readers --------------------------------------------------------------------------------------------------
 
@@ -138,7 +120,12 @@ class Board:
     @property
     def cpu_seconds(self) -> float:
         """User and system time of every daemon's process that this board has seen; it never falls."""
-        return self._cpu.seconds
+        return self._traffic.cpu_seconds
+
+    @property
+    def conditions(self) -> Mapping[Topic, str]:
+        """How everything is that events tell of, as far as it is known."""
+        return self._changes.conditions
 
     async def wait_newer(self, version: int) -> int:
         """Wait until there is a version above `version`, and return it. Without a deadline of its own."""
@@ -198,14 +185,14 @@ class Board:
 
     def resume_mode(self, mode: Mode) -> None:
         """Go on from the mode that an earlier process came to, unless this one knows better."""
-        if not self._mode.known:
-            self._mode.resume(mode)
-            self.conditions[MODE] = mode
+        if not self._traffic.mode_known:
+            self._traffic.resume_mode(mode)
+            self._changes.conditions[MODE] = mode
             self._poke()
 
     def events(self) -> list[dict[str, object]]:
         """The events of this process's life, newest first, `MOST_EVENTS` at most."""
-        return [event.document() for event in reversed(self._events)]
+        return self._changes.documents()
 
     # -- what opsd counts of itself -----------------------------------------------------------------------------------
 
@@ -232,8 +219,7 @@ class Board:
 
     async def run(self) -> None:
         """Run every source and keep the status new, until cancelled."""
-        self._begun = trio.current_time()
-        self._rolling.begin(self._begun)
+        self._traffic.begin(trio.current_time())
         async with trio.open_nursery() as nursery:
             for source in self._sources:
                 nursery.start_soon(self._keep, source)
@@ -260,7 +246,7 @@ class Board:
             last = trio.current_time()
             self._count(last)
             if last >= tick:
-                self._sample(last)
+                self._traffic.sample(last, ready=self._all_ready())
                 # Ticks that the machine had no time for are gone: two samples are never taken at once.
                 tick = max(tick + TICK, last + TICK / 2)
             self._publish(last)
@@ -277,22 +263,12 @@ class Board:
                 continue
             known.seen = status
             if not source.outside:
-                known.routes = len(status.routes)
-                self._cpu.feed(source.name, status.workers)
-                # A daemon that is younger than this board has counted nothing that was not under the board's eyes.
-                fresh = status.uptime < now - self._begun
-                added = known.growth.feed(status.totals(), status.members(), fresh=fresh)
-                self._served += added.answers - added.server_errors
-                self._rolling.add(now, added)
-                known.recent.add(now, added)
+                self._traffic.count(source.name, status, now)
 
-    def _sample(self, now: float) -> None:
-        """One sample of what users get."""
-        minute = self._rolling.over(now, MODE_WINDOW).added.error_rate
-        recent = (known.recent.over(now, OUTAGE_WINDOW).added for known in self._known.values())
+    def _all_ready(self) -> bool:
+        """Whether every daemon would serve a user now."""
         crews = [self._known[source.name].crew for source in self._sources if not source.outside]
-        ready = bool(crews) and all(crew.complete for crew in crews)
-        self._mode.sample(mode_of(minute), outage=outage_of(recent), served=self._served, ready=ready)
+        return bool(crews) and all(crew.complete for crew in crews)
 
     def _publish(self, now: float) -> None:
         """Make the status anew."""
@@ -300,61 +276,39 @@ class Board:
         for source in self._sources:
             known, reading = self._known[source.name], source.reading.current(now)
             known.crew.look(reading.status)
-            heard.append(Heard(source.name, source.outside, reading, known.routes, complete=known.crew.complete))
-        minute = self._rolling.over(now, MINUTE)
-        error_rate = self._rolling.over(now, ERROR_WINDOW).added.error_rate
+            routes = 0 if source.outside or known.seen is None else len(known.seen.routes)
+            heard.append(Heard(source.name, source.outside, reading, routes, complete=known.crew.complete))
+        minute = self._traffic.minute(now)
         own = attrs.evolve(self._own, in_flight=self._in_flight)
-        vector, meta = vector_and_meta(heard, own, minute, error_rate, self._mode.mode)
-        self.messages_per_second = self._rolling.over(now, MESSAGE_WINDOW).messages_per_second
+        vector, meta = vector_and_meta(heard, own, minute, self._traffic.error_rate(now), self._traffic.mode)
+        self.messages_per_second = self._traffic.messages_per_second(now)
         self.error_rate = minute.added.error_rate
         self.status = Status(self._timestamp(), vector, meta)
         self.version += 1
         self._body = None
-        self._tell_changes(meta.telemetry_status)
+        self._changes.look(self._states(meta), self._timestamp(), self.error_rate)
         self._newer.set()
         self._newer = trio.Event()
 
-    def _tell_changes(self, telemetry: str) -> None:
-        """Make events of what is another way than it was. How things are at the start is no event."""
+    def _states(self, meta: Meta) -> dict[Topic, str]:
+        """How everything is, as far as it is known."""
         states: dict[Topic, str] = {}
         for source in self._sources:
             if not source.asked:
                 continue
-            known = self._known[source.name]
-            up = source.name not in self.status.meta.unavailable
+            up = source.name not in meta.unavailable
             states[Topic("source", source.name)] = GOOD["source"] if up else "down"
             if up:
-                states[Topic("workers", source.name)] = known.crew.state
+                states[Topic("workers", source.name)] = self._known[source.name].crew.state
         if self.ready:
-            states[TELEMETRY] = telemetry
-        if self._mode.known:
-            states[MODE] = self._mode.mode
-        for topic, state in states.items():
-            before = self.conditions.get(topic, topic.good if topic == MODE else None)
-            self.conditions[topic] = state
-            if before is None and topic.kind == "source":
-                self._log_source(topic.source, state)
-            if before is not None and before != state:
-                self._happened(Event(self._timestamp(), topic, before, state, self.error_rate))
+            states[TELEMETRY] = meta.telemetry_status
+        if self._traffic.mode_known:
+            states[MODE] = self._traffic.mode
+        return states
 
-    def _log_source(self, name: str, state: str) -> None:
-        if state == GOOD["source"]:
-            self._log.info("source online", source=name)
-            return
+    def _problem(self, name: str) -> str:
         (source,) = (source for source in self._sources if source.name == name)
-        problem = source.reading.current(self._now()).problem
-        self._log.warning("source unavailable", source=name, error=quote(problem))
-
-    def _happened(self, event: Event) -> None:
-        self._events.append(event)
-        topic = event.topic
-        if topic.kind == "source":
-            self._log_source(topic.source, event.after)
-            return
-        text = _CHANGES[topic.kind]
-        log = self._log.info if event.after == topic.good else self._log.warning
-        fields = {"source": topic.source} if topic.source else {}
-        log(text, **fields, before=event.before, after=event.after, error_rate=round(event.error_rate, 6))
+        return source.reading.current(self._now()).problem
 
     def _timestamp(self) -> str:
         return self._utcnow().isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -362,10 +316,3 @@ class Board:
     @staticmethod
     def _now() -> float:
         return trio.current_time()
-
-
-_CHANGES: Final = {
-    "mode": "traffic mode changed",
-    "telemetry": "telemetry status changed",
-    "workers": "workers changed",
-}

@@ -1,7 +1,7 @@
 """The table of opsd's routes: what is served, and all that is said about it. Pure data.
 
-The application makes its routes of it (`opsd.api`), the gate its exceptions (`opsd.app`), the status its number of
-endpoints, `GET /api/dev/endpoints` its list and `GET /api/dev/openapi.json` its document (`opsd.openapi`).
+The application makes its routes of it (`opsd.api.routes`), the gate its exceptions (`opsd.app`), the status its number
+of endpoints, `GET /api/dev/endpoints` its list and `GET /api/dev/openapi.json` its document (`opsd.openapi`).
 """
 
 from __future__ import annotations

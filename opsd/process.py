@@ -21,7 +21,7 @@ from common.start import listening, prepare
 from common.version import version
 from common.web.listener import bound_to
 from opsd.alerts import Alerts, Outcomes
-from opsd.api import Parts
+from opsd.api.parts import Parts
 from opsd.app import make_app
 from opsd.auth import Guard
 from opsd.board import Board

@@ -11,7 +11,7 @@ source     what the listener wants to know, and how a process that serves by its
 informant  a worker's side: tells its parent
 roster     the parent's side: all workers
 feed       changes, for as long as somebody listens to them
-access     who may ask: the Host header, the token; `guesses`: wrong tokens, by address
+access     who may ask: the Host header, the token
 routes     what is asked
 sockets    the address: bound once, a Unix socket's file removed at the end
 server     connections, few and bounded; a barrier around all of it

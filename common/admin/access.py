@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from common.admin.guesses import Guesses
 from common.config import ListenAddress
+from common.guesses import Guesses
 from common.secret import SecretError
 from common.web.forwarded import client_address
 from common.web.http import Head, Response, refusal
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 GUESSING: Final = "token_guessing"
 """The reason of a refusal whose token was not looked at."""
+
+GUESS_EVERY: Final = 5.0
+"""Seconds after which an address that has guessed may guess once more."""
 
 _WRONG: Final = "token"
 _CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
@@ -45,7 +48,7 @@ class Access:
     token: Secret | None
     trusted_proxies: tuple[IPNetwork, ...] = ()
     """Networks whose word about the client's address is believed."""
-    guesses: Guesses = attrs.field(factory=Guesses, eq=False, repr=False)
+    guesses: Guesses = attrs.field(factory=lambda: Guesses(GUESS_EVERY), eq=False, repr=False)
     """The wrong tokens so far."""
 
     def client(self, peer: IPAddress | None, head: Head) -> IPAddress | None:

@@ -15,6 +15,8 @@ import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from common.quote import escape
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
@@ -23,10 +25,8 @@ EXAMPLE_URL: Final = "wss://runs.example.org"
 
 _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""Control characters but tab and newline, the marks that reorder text, line separators, and lone surrogates."""
+_SPACES: Final = frozenset("\t\n\xa0\u1680\u202f\u205f\u3000\u200c\u200d").union(map(chr, range(0x2000, 0x200B)))
+"""What a terminal shows as room: tab, newline, spaces of every width, and the joiners that emoji are made with."""
 
 _CLOSINGS: Final = {
     1000: "the server closed the connection",
@@ -123,8 +123,8 @@ def is_untrusted_certificate(error: BaseException) -> bool:
 
 
 def escaped(text: str) -> str:
-    """`text` with whatever could act on a terminal spelled out (`\\x1b`); tabs and newlines stay."""
-    return _UNPRINTABLE.sub(_spell, text)
+    """`text` with whatever could act on a terminal spelled out (`\\u001b`); tabs, newlines and other spaces stay."""
+    return escape(text, _SPACES)
 
 
 def one_line(text: str) -> str:
@@ -158,8 +158,3 @@ def _inner(error: BaseException) -> BaseException | None:
 def _reason(text: str) -> str:
     line = one_line(text.strip())
     return line if len(line) <= _REASON_LIMIT else f"{line[:_REASON_LIMIT]}…"
-
-
-def _spell(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from common.quote import quote
 from opsd.tmux import listing
 from opsd.tmux.errors import TmuxConflictError, TmuxError, TmuxUnavailableError
 from opsd.tmux.logs import LogFiles
@@ -220,4 +221,4 @@ class Tmux:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return quote(" ".join(text.split()))

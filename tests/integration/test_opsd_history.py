@@ -15,7 +15,7 @@ from opsd.history import History, HistoryUnavailableError, make_link
 from opsd.settings import OpsSettings
 from opsd.vector import Directions, Meta, Others, RequestFlow, Sessions, Status, Vector
 from tests.support.logbook import Logbook
-from tests.support.opsd_board import KEYS, open_board
+from tests.support.opsd_board import KEYS
 from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def status(connections: int, error_rate: float = 0.0, mode: Mode = "normal") -> 
 
 @asynccontextmanager
 async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIterator[tuple[History, Link]]:
-    """A history that runs, as one that opsd has just made."""
+    """A history whose link is kept, and which takes no samples of itself: they would stand among the test's."""
     environ = {
         "OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
         "OPS_TARGETS": "none",
@@ -53,8 +53,8 @@ async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIter
     logbook = Logbook()
     link = make_link(settings, logbook.log, random.Random())
     history = History(link, KEYS, keep, logbook.log)
-    async with open_board([]) as (board, _), trio.open_nursery() as nursery:
-        nursery.start_soon(history.run, board)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(history._keep_link)
         with trio.fail_after(PATIENCE):
             await link.wait_online()
         yield history, link

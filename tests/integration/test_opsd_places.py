@@ -17,7 +17,7 @@ import httpx
 import pytest
 import trio
 
-from opsd.guesses import AT_ONCE
+from common.guesses import BURST
 from opsd.http1 import HEAD_TIMEOUT
 from opsd.places import MOST_OF_ONE
 from opsd.serve import MOST_CONNECTIONS
@@ -105,7 +105,7 @@ async def test_who_guesses_locks_nobody_else_out_and_is_counted() -> None:
     settings = {"token": "sesame", "trusted_proxies": TRUSTED}
     async with open_opsd(expect=EXPECTED, **settings) as opsd:
         answers = await guess(opsd, 30)
-        assert answers.count(b"HTTP/1.1 401") >= AT_ONCE
+        assert answers.count(b"HTTP/1.1 401") >= BURST
         assert answers.count(b"HTTP/1.1 429") > 0
         assert (await ask_from("127.0.0.3", opsd, "/api/dev/status", "Authorization: Bearer sesame")).status == 200
         login = await get(opsd, "/api/login", "POST", json={"token": "sesame"})
@@ -182,7 +182,7 @@ async def ask_through(port: int, *requests: tuple[str, str]) -> list[int]:
 async def test_behind_caddy_each_client_is_counted_by_its_own_address() -> None:
     async with open_opsd(token="sesame", expect=EXPECTED) as opsd, open_caddy(opsd) as port:
         # What the client claims to have been forwarded for stands before what Caddy knows.
-        guesses = [(f"203.0.113.{n}, 192.0.2.1", "wrong") for n in range(2 * AT_ONCE)]
+        guesses = [(f"203.0.113.{n}, 192.0.2.1", "wrong") for n in range(2 * BURST)]
 
         async def is_not_listened_to() -> bool:
             # Not for the first time, where the machine is so slow that a guess is forgiven meanwhile.

@@ -313,7 +313,7 @@ async def read_all(stream: trio.abc.ReceiveStream | None) -> bytes:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_in_a_pipe_lines_come_as_they_are_and_ctrl_c_ends_quietly_with_0(number: signal.Signals) -> None:
     async with serving(lines("one", "\\u001b[31mtwo")) as server, client_process(server.url) as process:
-        assert await read_until(process.stdout, b"two\n") == b"one\n\\x1b[31mtwo\n"
+        assert await read_until(process.stdout, b"two\n") == b"one\n\\u001b[31mtwo\n"
         process.send_signal(number)
         assert await read_all(process.stdout) == b""
         assert await read_all(process.stderr) == f"-- connected to {server.url}/r%3Ac?gap=1 --\n".encode()

@@ -6,17 +6,19 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+import jsonschema
 import trio
 import trio.testing
 
 from opsd.board import Board
 from opsd.keys import Keys
+from opsd.schema import SCHEMA
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.source import Reading, SnapshotError
 from opsd.sources.target import Endpoint, Target
 from opsd.sources.workers import parse_status
 from tests.support.logbook import Logbook
-from tests.support.opsd_telemetry import encoded, telemetry
+from tests.support.opsd_telemetry import encoded, telemetry, worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 KEYS: Final = Keys("opsd:history:test", "opsd:alerts:test")
 """Where a test's opsd keeps the past."""
+
+VALIDATOR: Final = jsonschema.Draft202012Validator(SCHEMA)
 
 
 class HandSource:
@@ -85,3 +89,23 @@ def daemons(servers: Mapping[str, httpx.AsyncBaseTransport]) -> list[DaemonSourc
         )
         for name, server in servers.items()
     ]
+
+
+def answers(total: int, errors: int = 0, seconds: float = 0.0, in_flight: int = 0) -> dict[str, object]:
+    """The counts of a worker's answers, as telemetry has them."""
+    return {"total": total, "server_errors": errors, "seconds": seconds, "in_flight": in_flight}
+
+
+def counted(total: int, errors: int = 0, **changes: object) -> dict[str, object]:
+    """The telemetry of one worker that has counted so much."""
+    return telemetry({"1": worker(answers=answers(total, errors), **changes)})
+
+
+def mode(board: Board) -> str:
+    """The traffic mode that it shows."""
+    return board.status.vector.directions.traffic_mode
+
+
+def unavailable(board: Board) -> tuple[str, ...]:
+    """The sources that it misses."""
+    return board.status.meta.unavailable

@@ -12,9 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from common.admin.access import Access
+from common.admin.access import GUESS_EVERY, Access
 from common.admin.feed import PAUSE
-from common.admin.guesses import BURST, EVERY
 from common.admin.quota import EVERY as EVERY_SNAPSHOT
 from common.admin.quota import Quota
 from common.admin.server import (
@@ -28,6 +27,7 @@ from common.admin.server import (
 )
 from common.admin.source import Audience, SilentWorkerError
 from common.exposition import Family
+from common.guesses import BURST
 from common.secret import Secret
 from tests.support.admin import ABOUT, LOOPBACK, Operator, open_admin, worker
 from tests.support.web import read_answer
@@ -325,7 +325,7 @@ async def test_the_answer_to_a_guess_says_when_to_come_back(autojump_clock: Mock
         operator = admin.operator(address="::1")
         await operator.ask("/metrics", [("Authorization", "Bearer x")])
         answer = read_answer(await operator.read_to_end())
-        assert (answer.status, answer.headers["retry-after"]) == (429, [f"{EVERY:.0f}"])
+        assert (answer.status, answer.headers["retry-after"]) == (429, [f"{GUESS_EVERY:.0f}"])
         assert answer.line == "too many wrong tokens"
 
 

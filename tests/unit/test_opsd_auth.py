@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.config.addresses import parse_networks
+from common.guesses import BURST
 from common.secret import Secret
 from common.web.forwarded import parse_address
 from opsd.auth import (
     COOKIE,
+    GUESS_EVERY,
     MOST_REVOKED,
     REREAD,
     SESSION,
@@ -21,7 +23,6 @@ from opsd.auth import (
     parse_authority,
     same_origin,
 )
-from opsd.guesses import AT_ONCE, EVERY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -312,9 +313,9 @@ def test_who_guesses_is_not_listened_to_for_a_while_and_everybody_else_is() -> N
     heard: list[object] = []
     doorman = Guard(Secret.literal("sesame", "OPS_TOKEN"), wall=Clock(), clock=clock, on_guess=heard.append)
     cookie = session_of(doorman.new_cookie(request(OUR_HOST)))
-    guesses = [doorman.refuse_unknown(request(bearer(f"guess {n}"), remote="192.0.2.1")) for n in range(AT_ONCE + 5)]
-    assert [status(refusal) for refusal in guesses] == [401] * AT_ONCE + [429] * 5
-    assert heard == [parse_address("192.0.2.1")] * (AT_ONCE + 5)
+    guesses = [doorman.refuse_unknown(request(bearer(f"guess {n}"), remote="192.0.2.1")) for n in range(BURST + 5)]
+    assert [status(refusal) for refusal in guesses] == [401] * BURST + [429] * 5
+    assert heard == [parse_address("192.0.2.1")] * (BURST + 5)
     # The token itself, from there: it would tell who guesses that it is right.
     refusal = doorman.refuse_unknown(request(bearer("sesame"), remote="192.0.2.1"))
     assert refusal is not None
@@ -324,14 +325,14 @@ def test_who_guesses_is_not_listened_to_for_a_while_and_everybody_else_is() -> N
     assert status(doorman.refuse_unknown(request(OUR_HOST, remote="192.0.2.1"))) == 401
     for remote in ("192.0.2.2", "2001:db8::1", None):
         assert doorman.knows(request(bearer("sesame"), remote=remote))
-    clock.now += EVERY
+    clock.now += GUESS_EVERY
     assert doorman.knows(request(bearer("sesame"), remote="192.0.2.1"))
 
 
 def test_a_login_and_both_headers_are_guesses_alike() -> None:
     doorman = guard("sesame")
     head = request({**bearer("wrong"), "x-tes-dev-token": "wrong too"}, remote="192.0.2.1")
-    for _ in range(AT_ONCE // 2):
+    for _ in range(BURST // 2):
         assert status(doorman.refuse_unknown(head)) == 401
     assert status(doorman.refuse_tokens(head, [b"sesame"])) == 429
     assert doorman.refuse_tokens(request(OUR_HOST, remote="192.0.2.2"), [b"sesame"]) is None
@@ -346,7 +347,7 @@ def test_behind_a_trusted_proxy_the_client_is_who_it_says() -> None:
         raw += [(b"x-forwarded-for", value.encode()) for value in forwarded]
         return status(doorman.refuse_unknown(Request.parse("GET", "/api/", raw, remote, websocket=False)))
 
-    for n in range(AT_ONCE):
+    for n in range(BURST):
         # What a client says of itself stands before what the proxies add, on the same line or the next.
         assert asked("wrong", f"203.0.113.{n}, 192.0.2.1, 10.0.0.1") == 401
     assert asked("sesame", "192.0.2.1") == 429
@@ -358,7 +359,7 @@ def test_behind_a_trusted_proxy_the_client_is_who_it_says() -> None:
 
 def test_all_addresses_of_a_network_of_ipv6_are_one() -> None:
     doorman = guard("sesame")
-    for n in range(AT_ONCE):
+    for n in range(BURST):
         assert not doorman.knows(request(bearer("wrong"), remote=f"2001:db8:0:1::{n + 1:x}"))
     assert status(doorman.refuse_unknown(request(bearer("sesame"), remote="2001:db8:0:1:ffff::"))) == 429
     assert doorman.knows(request(bearer("sesame"), remote="2001:db8:0:2::1"))
@@ -377,7 +378,7 @@ def test_while_the_tokens_file_is_away_nothing_is_a_guess(tmp_path: Path) -> Non
     file.write_text("sesame")
     doorman = Guard(Secret.file(file, "OPS_TOKEN_FILE"), wall=Clock(), clock=clock)
     file.unlink()
-    assert [status(doorman.refuse_unknown(request(bearer("sesame")))) for _ in range(2 * AT_ONCE)] == [401] * 20
+    assert [status(doorman.refuse_unknown(request(bearer("sesame")))) for _ in range(2 * BURST)] == [401] * 20
     file.write_text("sesame")
     clock.now += REREAD
     assert doorman.knows(request(bearer("sesame")))

@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
-from opsd.api import Api
+from opsd.api.routes import make_calls, make_routes
 from opsd.endpoints import ENDPOINTS, JSON, Endpoint, Needs
 from opsd.openapi import SCHEMAS, openapi
 from opsd.viewers import Count
-from tests.unit.test_opsd_api import CHANGE, Opsd, converse
+from tests.support.opsd_app import CHANGE, Opsd, converse
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -174,9 +174,9 @@ def schemas(value: object) -> list[Any]:
 
 
 def test_the_table_is_what_is_served_and_nothing_else_is() -> None:
-    api = Api(Opsd().parts)
+    parts = Opsd().parts
     served = []
-    for route in api.routes():
+    for route in make_routes(parts):
         if isinstance(route, WebSocketRoute):
             served.append(("WS", route.path))
         else:
@@ -185,7 +185,7 @@ def test_the_table_is_what_is_served_and_nothing_else_is() -> None:
             served += [(method, route.path) for method in route.methods - {"HEAD"}]
     assert served == [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
     assert len(set(served)) == len(served)
-    assert set(api._calls()) == {endpoint.call for endpoint in HTTP}
+    assert set(make_calls(parts)) == {endpoint.call for endpoint in HTTP}
     assert len({endpoint.call for endpoint in ENDPOINTS}) == len(ENDPOINTS)
 
 

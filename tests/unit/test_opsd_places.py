@@ -5,12 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsd.guesses import AT_ONCE, EVERY, MOST, Guesses
 from opsd.places import FEW, Place, Places, Running
 from opsd.tally import WHILE, Tally
 from tests.support.logbook import Logbook
@@ -118,28 +116,6 @@ def test_what_runs_is_counted_by_address() -> None:
     for address in (STRANGER, STRANGER, OPERATOR, None):
         running.leave(address)
     assert not running._by_share
-
-
-def test_guesses_are_forgiven_one_by_one() -> None:
-    guesses = Guesses()
-    for _ in range(AT_ONCE):
-        assert guesses.wait(STRANGER, 100.0) == 0
-        guesses.add(STRANGER, 100.0)
-    assert guesses.wait(STRANGER, 100.0) == EVERY
-    assert guesses.wait(OPERATOR, 100.0) == 0
-    assert guesses.wait(STRANGER, 100.0 + EVERY) == 0
-    guesses.add(STRANGER, 100.0 + EVERY)
-    assert guesses.wait(STRANGER, 100.0 + EVERY) == EVERY
-    assert guesses.wait(STRANGER, 101.0 + AT_ONCE * EVERY) == 0
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1e-3, 10.0])
-def test_what_is_remembered_of_guesses_is_bounded(seconds: float) -> None:
-    guesses = Guesses()
-    for number in range(MOST + 100):
-        guesses.add(ip_address(number), number * seconds)
-    assert len(guesses) <= MOST
-    assert guesses.wait(ip_address(MOST + 99), (MOST + 99) * seconds) == 0
 
 
 async def test_a_tally_says_the_first_at_once_and_then_how_many(autojump_clock: MockClock) -> None:

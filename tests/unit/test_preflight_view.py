@@ -114,7 +114,7 @@ def test_a_frame_that_cannot_be_read_is_a_line_and_changes_nothing() -> None:
     lines = Lines()
     frames: list[Frame] = [preflight("soils"), {"type": "new", "n": 1}, {"data": "no JSON\x07"}, preflight()]
     shown = [lines.of(frame) for frame in frames]
-    assert shown[1:] == [['{"type":"new","n":1}'], ["no JSON\\x07"], ["- soils"]]
+    assert shown[1:] == [['{"type":"new","n":1}'], ["no JSON\\u0007"], ["- soils"]]
 
 
 HOSTILE = "\x1b]0;owned\x07\n\x1b[2J\rgone\x9b1m"

@@ -116,7 +116,7 @@ def test_plain_lines_are_one_a_frame_as_published_but_for_control_characters() -
     for data in ("started", '{"percent":10}', "two\nlines", "\x1b[31mred\x1b[0m", "ünïcode ✓"):
         view.frame(status(data))
     assert out.getvalue().split("\n") == [
-        "started", '{"percent":10}', "two\\nlines", "\\x1b[31mred\\x1b[0m", "ünïcode ✓", "",
+        "started", '{"percent":10}', "two\\nlines", "\\u001b[31mred\\u001b[0m", "ünïcode ✓", "",
     ]  # fmt: skip
     assert err.getvalue() == ""
 

@@ -73,11 +73,12 @@ def test_a_base_that_is_no_socket_url_is_refused_in_one_clean_line(base: str, co
     ("text", "expected"),
     [
         ("plain, with ünïcode ✓ and a \t tab\nand a newline", "plain, with ünïcode ✓ and a \t tab\nand a newline"),
-        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
-        ("a\rb\x7f\x85\x9b", "a\\x0db\\x7f\\x85\\x9b"),
-        ("\x00", "\\x00"),
+        ("\x1b[2J\x07", "\\u001b[2J\\u0007"),
+        ("a\rb\x7f\x85\x9b", "a\\u000db\\u007f\\u0085\\u009b"),
+        ("\x00", "\\u0000"),
         ("\u202egnp.exe \u2066x\u2069", "\\u202egnp.exe \\u2066x\\u2069"),
         ("\u2028\ud800", "\\u2028\\ud800"),
+        ("\U0001f469\u200d\U0001f52c 5\xa0m\u2009s", "\U0001f469\u200d\U0001f52c 5\xa0m\u2009s"),
     ],
 )
 def test_what_could_act_on_a_terminal_is_spelled_out(text: str, expected: str) -> None:
@@ -101,7 +102,7 @@ def test_no_control_character_at_all_survives_on_one_line() -> None:
         (1008, None, True, "hangup: the server had no answer from us in time [1008]"),
         (1013, "redis_unavailable", True, "hangup: Redis is unavailable to the server: redis_unavailable [1013]"),
         (1006, None, False, "the connection broke without a goodbye, or we read too slowly [1006]"),
-        (4321, "odd\x1b", False, "the server closed the connection: odd\\x1b [4321]"),
+        (4321, "odd\x1b", False, "the server closed the connection: odd\\u001b [4321]"),
     ],
 )
 def test_a_close_code_is_told_in_words(code: int, reason: str | None, hangup: bool, expected: str) -> None:

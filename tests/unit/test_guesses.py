@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.admin.guesses import BURST, EVERY, MAX_ADDRESSES, Guesses, Tally
+from common.guesses import BURST, MAX_ADDRESSES, Guesses, GuessTally
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from common.web.forwarded import IPAddress
 
 A: Final = ip_address("192.0.2.1")
+EVERY: Final = 5.0
 B: Final = ip_address("192.0.2.2")
 
 
@@ -29,7 +30,7 @@ def guess(guesses: Guesses, address: IPAddress = A) -> bool:
 
 
 async def test_some_at_once_and_then_one_at_a_time(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
+    guesses = Guesses(EVERY)
     assert [guess(guesses) for _ in range(BURST + 5)] == [True] * BURST + [False] * 5
     assert guesses.wait(A) == pytest.approx(EVERY)
     await trio.sleep(EVERY - 0.01)
@@ -41,7 +42,7 @@ async def test_some_at_once_and_then_one_at_a_time(autojump_clock: MockClock) ->
 
 
 async def test_however_often_it_is_tried_few_are_looked_at(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
+    guesses = Guesses(EVERY)
     looked_at = 0
     for _ in range(3600):
         looked_at += sum(guess(guesses) for _ in range(10))
@@ -50,7 +51,7 @@ async def test_however_often_it_is_tried_few_are_looked_at(autojump_clock: MockC
 
 
 async def test_others_do_not_wait_and_a_64_is_one(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
+    guesses = Guesses(EVERY)
     while guess(guesses, ip_address("2001:db8::1")):
         pass
     assert guesses.wait(ip_address("2001:db8::ffff:1"))
@@ -59,7 +60,7 @@ async def test_others_do_not_wait_and_a_64_is_one(autojump_clock: MockClock) -> 
 
 
 async def test_the_tally_counts_what_was_tried_since_the_last(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
+    guesses = Guesses(EVERY)
     for _ in range(BURST - 1):
         guess(guesses, B)
     with trio.move_on_after(1) as waited:
@@ -68,7 +69,7 @@ async def test_the_tally_counts_what_was_tried_since_the_last(autojump_clock: Mo
 
     for _ in range(BURST + 7):
         guess(guesses)
-    assert await guesses.wait_limited() == Tally(BURST + 7, 1, str(A))
+    assert await guesses.wait_limited() == GuessTally(BURST + 7, 1, str(A))
     with trio.move_on_after(1) as waited:
         await guesses.wait_limited()
     assert waited.cancelled_caught
@@ -77,12 +78,12 @@ async def test_the_tally_counts_what_was_tried_since_the_last(autojump_clock: Mo
         guess(guesses)
     for _ in range(3):
         guess(guesses, B)
-    assert await guesses.wait_limited() == Tally(5 + (BURST - 1) + 3, 2, str(B))
+    assert await guesses.wait_limited() == GuessTally(5 + (BURST - 1) + 3, 2, str(B))
 
 
 async def test_a_wait_for_the_tally_is_woken(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
-    tallies: list[Tally] = []
+    guesses = Guesses(EVERY)
+    tallies: list[GuessTally] = []
 
     async def wait() -> None:
         tallies.append(await guesses.wait_limited())
@@ -92,11 +93,11 @@ async def test_a_wait_for_the_tally_is_woken(autojump_clock: MockClock) -> None:
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(BURST):
             guess(guesses)
-    assert tallies == [Tally(BURST, 1, str(A))]
+    assert tallies == [GuessTally(BURST, 1, str(A))]
 
 
 async def test_the_memory_is_bounded_and_the_quietest_is_forgotten(autojump_clock: MockClock) -> None:
-    guesses = Guesses()
+    guesses = Guesses(EVERY)
     while guess(guesses):
         pass
     base = int(IPv6Address("2001:db8::"))
@@ -111,3 +112,15 @@ async def test_the_memory_is_bounded_and_the_quietest_is_forgotten(autojump_cloc
     with trio.move_on_after(1) as waited:
         await guesses.wait_limited()
     assert waited.cancelled_caught
+
+
+def test_several_at_once_count_each_and_who_has_no_address_is_one() -> None:
+    now = 100.0
+    guesses = Guesses(2.0, lambda: now)
+    for address in (A, None):
+        guesses.wrong(address, BURST - 1)
+        assert guesses.wait(address) == 0
+        guesses.wrong(address, 3)
+        assert guesses.wait(address) == 6.0
+    now += 6.0
+    assert guesses.wait(A) == guesses.wait(None) == 0
