@@ -9,6 +9,7 @@ backoff          jittered delays as a pure function (injected rng)
 logs             one JSON object a line, written by a thread of its own
 metrics          counters, and the families that they become; disabled they cost nothing
 histogram        durations by bucket
+disconnect       why a conversation ended, as a value
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
 fanout           Topic and Hub: who listens to what

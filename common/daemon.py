@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from common.config import Settings
+from common.disconnect import DRAIN
 from common.exposition import Reporter
 from common.fanout import Hub, Topic
 from common.fleet import Alone
@@ -24,7 +25,6 @@ from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
 from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
 from common.web.admission import Admission
-from common.web.disconnect import DRAIN
 from common.web.door import Door
 from common.web.heartbeat import Heartbeat
 from common.web.listener import accept

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import trio
 
+from common.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.quote import quote
-from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.web.frames import Frames, gap_frame
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ import trio
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from common.backoff import Backoff
+from common.disconnect import REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.fanout import NO_FRAMES, Topic
 from common.metrics import HashFigures
 from common.quote import quote
 from common.redis.errors import ProtocolError, ReplyTooLargeError
-from common.web.disconnect import REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.web.frames import Frames
 from preflightd.evaluator import digest
 from preflightd.route import run_key
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
+    from common.disconnect import Disconnect
     from common.labels import ReadFailure
     from common.logs import Logger
     from common.metrics import Counters
-    from common.web.disconnect import Disconnect
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash

@@ -8,15 +8,15 @@ variables    the machinery: a settings class whose attributes say how each is re
 fields       the kinds of variable: `duration("5s", …)`, `secret(…)`, `redis_url(…)`
 settings     what statusd and preflightd share; each daemon's own class derives from it
 
-This package imports nothing of `common` but three leaves: `common.quote`, `common.secret` and `common.redis.url`.
+This package imports nothing of `common` but leaves: `common.disconnect`, `common.quote`, `common.secret`, and of
+`common.redis` the URL and its TLS files.
 """
 
 from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
-from common.config.settings import HANGUP_REASONS, Settings
+from common.config.settings import Settings
 from common.config.variables import ConfigError, Configuration, Loaded, Row, describe, load, rows
 
 __all__ = [
-    "HANGUP_REASONS",
     "ConfigError",
     "Configuration",
     "IPNetwork",

@@ -12,6 +12,7 @@ from common.config import fields
 from common.config.addresses import ListenAddress
 from common.config.values import format_duration
 from common.config.variables import ConfigError, Configuration
+from common.disconnect import HANGUPS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,23 +22,12 @@ if TYPE_CHECKING:
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-HANGUP_REASONS: Final = (
-    "drain",
-    "pong_timeout",
-    "redis_unavailable",
-    "refused_by_redis",
-    "run_too_big",
-    "too_fast",
-    "internal_error",
-)
-"""The ends at which a hangup frame may be sent."""
-
 LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
 REDIS_URL_DOC: Final = (
     "redis://, rediss:// (TLS) or unix://; when unset REDIS_URL, then REDIS_HOST and REDIS_PORT; "
     "without a database number the daemon's own"
 )
-HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}"
+HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUPS)}"
 REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"
 REDIS_CONNECT_TIMEOUT_DOC: Final = "bounds the opening of a connection to Redis: name, TCP, TLS, HELLO"
 
@@ -95,7 +85,7 @@ class Settings(Configuration):
         "how long /health says 503 before the first goodbye, so that proxies see it; not part of DRAIN_TIMEOUT",
         zero=True,
     )
-    hangup: frozenset[str] = fields.choices("all", HANGUP_DOC, HANGUP_REASONS)
+    hangup: frozenset[str] = fields.choices("all", HANGUP_DOC, HANGUPS)
     admin_listen_addr: ListenAddress | UnixAddress | None = fields.admin_address(
         "the operator's listener, host:port or unix:/path; empty: off; beyond loopback it needs ADMIN_TOKEN"
     )

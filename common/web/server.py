@@ -17,11 +17,11 @@ import trio
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from common.disconnect import DRAIN, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
 from common.exposition import render
 from common.fleet import FleetError
 from common.quote import quote
 from common.redis.errors import OutageError
-from common.web.disconnect import DRAIN, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, WRITE_ERROR
 from common.web.exchange import Exchange
 from common.web.forwarded import IPAddress, client_address, is_trusted
 from common.web.handshake import Page, Route, Upgrade, decide, is_users
