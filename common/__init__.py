@@ -17,6 +17,7 @@ web/             the HTTP head, one client's bytes, one conversation, heartbeats
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one
 fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
+telemetry/       what a daemon says of itself, as values: written by admin, read by opsd
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
 modules          how a process of ours starts another

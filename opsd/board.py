@@ -27,14 +27,14 @@ from opsd.figures import Heard, Own, vector_and_meta
 from opsd.modes import MODE_WINDOW, OUTAGE_WINDOW, ModeSwitch, mode_of, outage_of
 from opsd.sources.source import SnapshotError
 from opsd.vector import Status
-from opsd.windows import Growth, Rolling
+from opsd.windows import Growth, Rolling, totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from common.logs import Logger
+    from common.telemetry.values import DaemonStatus
     from opsd.sources.source import Source
-    from opsd.sources.workers import WorkersStatus
     from opsd.vector import Mode
 
 __all__ = ["Board", "Snapshot", "SnapshotError"]
@@ -71,7 +71,7 @@ class _Known:
     growth: Growth = attrs.field(factory=Growth)
     recent: Rolling = attrs.field(factory=lambda: Rolling(OUTAGE_WINDOW))
     crew: Crew = attrs.field(factory=Crew)
-    seen: WorkersStatus | None = None
+    seen: DaemonStatus | None = None
     """The status that was counted last."""
     routes: int = 0
 
@@ -281,7 +281,7 @@ class Board:
                 self._cpu.feed(source.name, status.workers)
                 # A daemon that is younger than this board has counted nothing that was not under the board's eyes.
                 fresh = status.uptime < now - self._begun
-                added = known.growth.feed(status.totals(), status.members(), fresh=fresh)
+                added = known.growth.feed(totals(status), status.members(), fresh=fresh)
                 self._served += added.answers - added.server_errors
                 self._rolling.add(now, added)
                 known.recent.add(now, added)

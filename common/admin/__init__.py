@@ -1,6 +1,5 @@
 """The operator's listener of a daemon (SPEC 2, ADMIN_LISTEN_ADDR): what it is doing, told to whoever runs it.
 
-status     what one worker, and the daemon as a whole, have to say: values, JSON, sums
 figures    what the system and the interpreter say of a process
 probe      reads one serving process; notices changes
 snapshot   everything about one process at one moment

@@ -15,9 +15,9 @@ import trio
 
 from common.admin import figures
 from common.admin.snapshot import take_snapshot
-from common.admin.status import AnswerFigures, Delivery, WorkerStatus
 from common.config import Settings
 from common.disconnect import FAULTS
+from common.telemetry.values import AnswerFigures, Delivery, WorkerStatus
 
 if TYPE_CHECKING:
     from common.daemon import Service

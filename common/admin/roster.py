@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from common.admin.source import SNAPSHOT_TIMEOUT, Audience, SilentWorkerError, UnknownWorkerError
-from common.admin.status import About, DaemonStatus, Retired, WorkerStatus, worker_from
+from common.admin.source import SNAPSHOT_TIMEOUT, About, SilentWorkerError, UnknownWorkerError
+from common.telemetry.values import Audience, DaemonStatus, Retired, WorkerStatus
 from common.workers.channel import Channel, ChannelError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Roster:
         if member is None:
             return
         if "worker" in message:
-            status = worker_from(message["worker"])
+            status = WorkerStatus.read(message["worker"], "worker")
             if status.id != str(number):
                 raise ValueError("a status of another worker")
             member.status = status
@@ -222,7 +222,14 @@ class Roster:
             for number, member in sorted(self._members.items())
             if member.status is not None
         ]
-        return DaemonStatus(about=self._about, draining=self._draining, workers=tuple(workers), retired=self._retired)
+        about = self._about
+        return DaemonStatus(
+            daemon=about.daemon,
+            routes=about.routes,
+            draining=self._draining,
+            workers=tuple(workers),
+            retired=self._retired,
+        )
 
     def _tell_watching(self) -> None:
         for member in self._members.values():

@@ -13,9 +13,9 @@ import trio.testing
 
 from common.admin.access import Access
 from common.admin.server import AdminServer
-from common.admin.source import Audience, UnknownWorkerError
-from common.admin.status import About, AnswerFigures, DaemonStatus, Delivery, Retired, WorkerStatus
+from common.admin.source import About, UnknownWorkerError
 from common.config import ListenAddress
+from common.telemetry.values import AnswerFigures, Audience, DaemonStatus, Delivery, Retired, WorkerStatus
 from common.web.path import Target
 from common.web.server import Client
 from statusd.route import route
@@ -86,7 +86,9 @@ class ScriptedSource:
         return self.newest()
 
     def newest(self) -> DaemonStatus:
-        return DaemonStatus(about=ABOUT, draining=False, workers=self.workers, retired=self.retired)
+        return DaemonStatus(
+            daemon=ABOUT.daemon, routes=ABOUT.routes, draining=False, workers=self.workers, retired=self.retired
+        )
 
     def start_watching(self) -> None:
         assert not self.watching

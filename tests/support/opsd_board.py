@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 import trio.testing
 
+from common.telemetry.parse import parse_status
 from opsd.board import Board
 from opsd.keys import Keys
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.source import Reading, SnapshotError
 from opsd.sources.target import Endpoint, Target
-from opsd.sources.workers import parse_status
 from tests.support.logbook import Logbook
 from tests.support.opsd_telemetry import encoded, telemetry
 

@@ -12,8 +12,8 @@ import trio.testing
 
 from common.admin.informant import PIECE, Informant
 from common.admin.roster import STATUS_TIMEOUT, Roster
-from common.admin.source import SNAPSHOT_TIMEOUT, Audience, SilentWorkerError, UnknownWorkerError
-from common.admin.status import AnswerFigures, WorkerStatus
+from common.admin.source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
+from common.telemetry.values import AnswerFigures, Audience, WorkerStatus
 from common.workers.channel import Channel
 from tests.support.admin import ABOUT, worker
 from tests.support.logbook import Logbook
@@ -115,7 +115,7 @@ async def test_all_workers_are_asked_and_answer_as_one(autojump_clock: MockClock
     async with open_works() as works:
         status = await works.roster.status()
         assert [found.id for found in status.workers] == ["1", "2"]
-        assert status.about is ABOUT
+        assert (status.daemon, status.routes) == (ABOUT.daemon, ABOUT.routes)
         assert trio.current_time() < STATUS_TIMEOUT
 
 
@@ -322,11 +322,11 @@ async def test_an_asker_who_goes_away_leaves_the_channel_whole(autojump_clock: M
 
 @pytest.mark.parametrize(
     "message",
-    [{"worker": 1}, {"worker": {}}, {"worker": worker("2").document()}],
+    [{"worker": 1}, {"worker": {}}, {"worker": {"id": "1", "pid": "1"}}, {"worker": worker("2").document()}],
 )
 async def test_nonsense_of_a_worker_is_said_to_be_so(message: dict[str, object], autojump_clock: MockClock) -> None:
     async with open_works() as works:
-        with pytest.raises(ValueError, match="status"):
+        with pytest.raises(ValueError, match="worker"):
             works.roster.heard(1, message)
 
 

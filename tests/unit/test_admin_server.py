@@ -26,9 +26,10 @@ from common.admin.server import (
     TOLD_EVERY,
     WRITE_TIMEOUT,
 )
-from common.admin.source import Audience, SilentWorkerError
+from common.admin.source import SilentWorkerError
 from common.exposition import Family
 from common.secret import Secret
+from common.telemetry.values import Audience
 from tests.support.admin import ABOUT, LOOPBACK, Operator, open_admin, worker
 from tests.support.web import read_answer
 
