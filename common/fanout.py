@@ -227,7 +227,7 @@ class Hub:
 
     async def on_messages(self, batch: dict[bytes, list[bytes]], read_at: float) -> None:
         """Forward what one read from Redis brought: payloads by channel, in order."""
-        clients = 0
+        sent = 0
         # Looked up before the first wait: a topic that is made anew meanwhile must not get what its predecessor missed.
         for topic, payloads in [(self._topics.get(channel), payloads) for channel, payloads in batch.items()]:
             if topic is None or not topic.peers:
@@ -239,11 +239,8 @@ class Hub:
                 topic.end(INTERNAL_ERROR)
                 continue
             if frames.number:
-                reached = await topic.broadcast(frames)
-                self._counters.messages_sent += frames.number * reached
-                clients += reached
-        if clients and self._counters.delivery is not None:
-            self._counters.delivery.observe(trio.current_time() - read_at)
+                sent += frames.number * await topic.broadcast(frames)
+        self._counters.delivered(sent, read_at)
 
     def on_active(self, channel: bytes, gap: float | None) -> None:
         """Redis has acknowledged a subscription.

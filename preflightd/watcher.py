@@ -218,6 +218,8 @@ class Watcher(Topic):
 
     async def _take(self, fields: Hash) -> bool:
         """Tell what the hash has become; return whether clients had been told something else."""
+        # The answer has just been read.
+        read_at = trio.current_time()
         snapshot = self._evaluate(fields)
         known = self._snapshot is not None
         unchanged = snapshot == self._snapshot
@@ -228,21 +230,18 @@ class Watcher(Topic):
             for peer in [peer for peer in self.peers if peer not in self._told]:
                 self._tell(peer)
             return False
-        read_at = trio.current_time()
         self._snapshot = snapshot
         self._frame = snapshot.frame()
         self._told = set(self.peers)
         clients = await self.broadcast(Frames(self._frame, 1))
-        self._counters.messages_sent += clients
-        if self._counters.delivery is not None:
-            self._counters.delivery.observe(trio.current_time() - read_at)
+        self._counters.delivered(clients, read_at)
         self._log.debug("diff sent", run_id=self._key.decode("ascii"), clients=clients)
         return known
 
     def _tell(self, peer: Peer) -> None:
         peer.wire.send_nowait(self._frame)
         self._told.add(peer)
-        self._counters.messages_sent += 1
+        self._counters.delivered(1)
 
 
 def _is_refusal(error: RedisError) -> bool:
