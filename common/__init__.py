@@ -32,6 +32,5 @@ watch/           the terminal client
 version          which version this is
 
 Imports go one way: cli, process -> workers -> admin -> daemon -> web and fanout -> redis -> names, backoff, config. Web
-and fanout know each other's values (a topic's peers, a peer's topic); admin speaks over the workers' channel. Nothing
-here imports a daemon.
+and fanout know each other's values (a topic's peers, a peer's topic). Nothing here imports a daemon.
 """

@@ -85,8 +85,8 @@ class Daemon(Generic[S]):
 class Service(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
-    `make_fleet` is given this process's report and returns the view of all processes. `connect` and `rng` are for
-    tests: the stream to Redis and the jitter's generator.
+    `fleet` is the view of all processes, where there are others. `connect` and `rng` are for tests: the stream to Redis
+    and the jitter's generator.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Service(Generic[S]):
         *,
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         rng: random.Random | None = None,
-        make_fleet: Callable[[Callable[[], Report]], Fleet] = Alone,
+        fleet: Fleet | None = None,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -145,7 +145,9 @@ class Service(Generic[S]):
             log=log,
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
-        self.fleet = make_fleet(reporter.report)
+        self.report: Callable[[], Report] = reporter.report
+        """Reads this process for a scrape."""
+        self.fleet = fleet or Alone(reporter.report)
         self.door = Door()
         self.server = Server(
             policy=ServerPolicy(
