@@ -191,6 +191,37 @@ def test_the_outside_api_must_say_how_many_are_connected(body: bytes) -> None:
         parse_status(body, outside=True)
 
 
+SPOKEN: Final = (
+    '{"connected":1,"daemon":"statusd","routes":["/{runid}:{channel}"],"draining":true,'
+    '"retired":{"messages":100,"errors":1,"answers":{"total":10,"server_errors":1,"seconds":0.5,"in_flight":0},'
+    '"disconnects":{"client_closed":4},"delivery":{"count":7,"seconds":0.25}},'
+    '"workers":{"1":{"id":"1","pid":4711,"daemon":"statusd","start":"2026-01-15T12:34:56.789012Z","uptime":12.345,'
+    '"rss":50000000,"cpu":1.5,"connections":3,"topics":2,"backlog":0,"redis":"online","ready":true,"messages":100,'
+    '"errors":1,"answers":{"total":10,"server_errors":1,"seconds":0.5,"in_flight":2},'
+    '"disconnects":{"client_closed":4},"delivery":{"count":7,"seconds":0.25}}}}'
+)
+"""What versions in the field say: none of it may be called otherwise or go away; there may be more one day."""
+
+
+def has(whole: object, part: object) -> bool:
+    """Whether a document has everything of another."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return all(name in whole and has(whole[name], value) for name, value in part.items())
+    return whole == part
+
+
+def test_what_is_spoken_in_the_field_is_still_spoken_and_understood() -> None:
+    status = DaemonStatus(
+        daemon="statusd",
+        routes=("/{runid}:{channel}",),
+        draining=True,
+        retired=Retired().plus(figures("1")),
+        workers=(figures("1"),),
+    )
+    assert has(json.loads(status.render()), json.loads(SPOKEN))
+    assert parse_status(SPOKEN.encode()) == status
+
+
 # -- a worker and its parent -------------------------------------------------------------------------------------------
 
 
