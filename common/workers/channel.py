@@ -98,7 +98,7 @@ class Channel:
 
     async def run(self, answers: Answers, orders: Mapping[str, Callable[[], None]] | None = None) -> None:
         """Hear the other side, answering it, until it is gone. Raises `ChannelError` if it talks nonsense."""
-        nonsense: Exception | None = None
+        nonsense = ""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -107,7 +107,7 @@ class Channel:
                         async for message in messages:
                             self._take(message, nursery, answers, orders or {})
                 except (ChannelError, ValueError) as error:
-                    nonsense = error
+                    nonsense = str(error)
                 finally:
                     # From here on it may be closed, before its tasks have ended.
                     self._nursery = None
@@ -116,8 +116,8 @@ class Channel:
             self._gone = True
             for asked in self._asked.values():
                 asked.ended.set()
-        if nonsense is not None:
-            raise ChannelError(str(nonsense)) from nonsense
+        if nonsense:
+            raise ChannelError(nonsense)
 
     async def aclose(self) -> None:
         """Close this side, at once."""

@@ -1,7 +1,8 @@
 """What a parent and its workers ask each other, and what a worker is ordered.
 
 READY and SERVING are answered when the answer is another than the one that the asker knows, CHANGE when the status is
-another than that of the version that it knows; None knows nothing, and is answered at once.
+another than that of the version that it knows; None knows nothing, and is answered at once. They wait as long as the
+other side lives: BEAT tells whether a worker does, the end of the channel whether the parent does.
 """
 
 from __future__ import annotations

@@ -132,9 +132,9 @@ class FakeWorker:
         await trio.aclose_forcefully(self._theirs)
 
     async def ready(self, ready: bool = True) -> None:
-        """Say so."""
+        """Be so, and let it be heard: of two changes at once the parent need only hear of the second."""
         self._ready.set(ready)
-        await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
 
     def hang(self) -> None:
         """Say nothing more, and hear nothing, until `wake`."""
