@@ -9,6 +9,7 @@ backoff          jittered delays as a pure function (injected rng)
 logs             one JSON object a line, written by a thread of its own
 metrics          counters, and the families that they become; disabled they cost nothing
 histogram        durations by bucket
+disconnect       why a conversation ended, as a value
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
 guesses          wrong tokens, by address
@@ -19,6 +20,7 @@ exposition       collectors -> the text of a scrape, for one process or for seve
 fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
 daemons          the platform's daemons, as the others have to know them: names, prefixes, ports
+telemetry/       what a daemon says of itself, as values: written by admin, read by opsd
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
 modules          how a process of ours starts another
@@ -36,5 +38,5 @@ watch/           the terminal client
 version          which version this is
 
 Imports go one way: daemon_cli -> cli, process -> workers -> admin -> daemon -> serving -> fanout -> web, redis ->
-names, backoff, config. Admin speaks over the workers' channel. Nothing here imports a daemon.
+names, backoff, config, disconnect. Nothing here imports a daemon.
 """

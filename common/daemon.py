@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from common.config import Settings
+from common.disconnect import DRAIN
 from common.exits import Exit
 from common.exposition import Reporter
 from common.fanout import Hub, Topic
@@ -27,7 +28,6 @@ from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, Redis
 from common.redis.policy import policy_of
 from common.serving.server import Server, ServerPolicy
 from common.web.admission import Admission
-from common.web.disconnect import DRAIN
 from common.web.door import Door
 from common.web.heartbeat import Heartbeat
 from common.web.listener import accept
@@ -83,8 +83,8 @@ class Daemon(Generic[S]):
 class Service(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
-    `make_fleet` is given this process's report and returns the view of all processes. `connect` and `rng` are for
-    tests: the stream to Redis and the jitter's generator.
+    `fleet` is the view of all processes, where there are others. `connect` and `rng` are for tests: the stream to Redis
+    and the jitter's generator.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Service(Generic[S]):
         *,
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         rng: random.Random | None = None,
-        make_fleet: Callable[[Callable[[], Report]], Fleet] = Alone,
+        fleet: Fleet | None = None,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -138,7 +138,9 @@ class Service(Generic[S]):
             log=log,
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
-        self.fleet = make_fleet(reporter.report)
+        self.report: Callable[[], Report] = reporter.report
+        """Reads this process for a scrape."""
+        self.fleet = fleet or Alone(reporter.report)
         self.door = Door()
         self.server = Server(
             policy=ServerPolicy(

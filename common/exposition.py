@@ -157,7 +157,7 @@ def from_json(value: object) -> Report:
             )
             for name, kind, text, samples in _list(value)
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("not a report") from error
 
 

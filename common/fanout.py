@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import attrs
 import trio
 
+from common.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.quote import quote
-from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.web.frames import gap_frame
 
 if TYPE_CHECKING:
@@ -262,9 +262,7 @@ class Hub:
             except Exception:  # noqa: BLE001 - the barrier: one topic's bug ends its clients, not the link
                 self._log.exception("messages could not be handled", channel=quote(topic.channel))
                 topic.end(INTERNAL_ERROR)
-        self._counters.messages_sent += sent
-        if sent and self._counters.delivery is not None:
-            self._counters.delivery.observe(trio.current_time() - read_at)
+        self._counters.delivered(sent, read_at)
 
     def on_active(self, channel: bytes, gap: float | None) -> None:
         """Redis has acknowledged a subscription.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-from common.web import disconnect
+from common import disconnect
 
-DISCONNECTS: Final = tuple(dict.fromkeys(end.reason for end in disconnect.ALL))
-"""Of `disconnects_total`: two ends may share a reason."""
+DISCONNECTS: Final = disconnect.REASONS
+"""Of `disconnects_total`."""
 
 REJECTIONS: Final = (
     "bad_path",

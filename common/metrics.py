@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
@@ -79,6 +80,16 @@ class Counters:
     """Every handshake's answer; told to the operator's listener (`common.admin`), not to a scrape."""
     hashes: HashFigures | None = None
     """None for a daemon that reads none."""
+
+    def delivered(self, frames: int, since: float | None = None) -> None:
+        """So many payload frames were written for clients.
+
+        `since` is when the bytes from Redis that they were made of were read (`trio.current_time`); None when they are
+        no news but what a newcomer gets.
+        """
+        self.messages_sent += frames
+        if frames and since is not None and self.delivery is not None:
+            self.delivery.observe(trio.current_time() - since)
 
 
 @attrs.frozen

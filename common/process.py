@@ -16,7 +16,6 @@ import trio
 
 from common.admin.access import Access
 from common.admin.probe import Probe
-from common.admin.roster import Roster
 from common.admin.server import AdminServer
 from common.admin.sockets import AdminSockets, bind_admin
 from common.admin.source import ALONE, Local, about
@@ -32,6 +31,8 @@ from common.start import Start, listening, needing, prepare
 from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
+from common.workers.desk import Desk
+from common.workers.source import Workers
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
@@ -100,17 +101,17 @@ async def _serve(
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report
         else:
-            source = roster = Roster(about(daemon, settings))
+            desk = Desk(partial(supervised, daemon.metrics_prefix))
+            source = Workers(about(daemon, settings), desk)
             supervisor = Supervisor(
-                Spawner(module_command(daemon.name, "serve"), environ, listeners),
+                Spawner(module_command(daemon.name, "serve"), environ, listeners, log),
                 settings.workers,
                 settings.drain_delay + settings.drain_timeout,
                 log,
-                observer=roster if admin else None,
-                own_report=partial(supervised, daemon.metrics_prefix),
+                desk,
             )
             run = supervisor.run
-            report = supervisor.report
+            report = desk.report
         if admin is None:
             return await run(stop)
         server = AdminServer(

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from common.logs import Logger
+    from common.telemetry.values import DaemonStatus
     from opsd.sources.source import Source
-    from opsd.sources.workers import WorkersStatus
     from opsd.vector import Meta, Mode
 
 __all__ = ["Board", "Snapshot", "SnapshotError"]
@@ -61,7 +61,7 @@ class _Known:
     """What the board remembers of a source between two readings."""
 
     crew: Crew = attrs.field(factory=Crew)
-    seen: WorkersStatus | None = None
+    seen: DaemonStatus | None = None
     """The status that was counted last."""
 
 

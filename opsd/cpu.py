@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opsd.sources.workers import MOST_WORKERS
+from common.telemetry.parse import MOST_WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opsd.sources.workers import WorkerStatus
+    from common.telemetry.values import WorkerStatus
 
 
 class CpuTime:

@@ -15,7 +15,7 @@ from opsd.events import GOOD
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from opsd.sources.workers import WorkersStatus
+    from common.telemetry.values import DaemonStatus
 
 
 @attrs.define
@@ -28,7 +28,7 @@ class Crew:
     """How many of them are there and ready."""
     _members: frozenset[Hashable] = frozenset()
 
-    def look(self, status: WorkersStatus | None) -> None:
+    def look(self, status: DaemonStatus | None) -> None:
         """Take note of what the source says; None when there is nothing to believe."""
         if status is None:
             self.expected, self.ready, self._members = 0, 0, frozenset()

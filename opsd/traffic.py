@@ -12,12 +12,12 @@ import attrs
 
 from opsd.cpu import CpuTime
 from opsd.modes import MODE_WINDOW, OUTAGE_WINDOW, ModeSwitch, mode_of, outage_of
-from opsd.windows import Growth, Rolling
+from opsd.windows import Growth, Rolling, totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opsd.sources.workers import WorkersStatus
+    from common.telemetry.values import DaemonStatus
     from opsd.vector import Mode
     from opsd.windows import Span
 
@@ -70,13 +70,13 @@ class Traffic:
         """Go on from a mode that is known from before."""
         self._mode.resume(mode)
 
-    def count(self, name: str, status: WorkersStatus, now: float) -> None:
+    def count(self, name: str, status: DaemonStatus, now: float) -> None:
         """Take in what a daemon has newly counted."""
         daemon = self._daemons[name]
         self._cpu.feed(name, status.workers)
         # A daemon that is younger than this opsd has counted nothing that was not under its eyes.
         fresh = status.uptime < now - self._begun
-        added = daemon.growth.feed(status.totals(), status.members(), fresh=fresh)
+        added = daemon.growth.feed(totals(status), status.members(), fresh=fresh)
         self._served += added.answers - added.server_errors
         self._rolling.add(now, added)
         daemon.recent.add(now, added)

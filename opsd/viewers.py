@@ -16,7 +16,8 @@ from opsd.sources.source import AudienceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsd.sources.source import Audience, Reading
+    from common.telemetry.values import Audience
+    from opsd.sources.source import Reading
 
 FRESH: Final = 1.0
 """Seconds that an answer serves everybody who asks the same."""
@@ -110,7 +111,7 @@ class Viewers:
         async with trio.open_nursery() as nursery:
             for source in sources:
                 nursery.start_soon(ask, source)
-        whole = {source for source, audience in heard.items() if not audience.partial}
+        whole = {source for source, audience in heard.items() if not audience.silent}
         return Count(
             sum(audience.clients for audience in heard.values()) if heard else None,
             tuple(source.name for source in sources if source.name not in whole),

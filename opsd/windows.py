@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from common.disconnect import FAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from common.telemetry.values import DaemonStatus, Retired, WorkerStatus
 
 
 @attrs.frozen
@@ -74,6 +78,25 @@ class Counters:
     def latency(self) -> float:
         """Seconds that the mean answer took, 0 when there was none."""
         return self.seconds / self.answers if self.answers else 0.0
+
+
+def totals(status: DaemonStatus) -> Counters:
+    """What all processes of a daemon have counted, those that are gone included."""
+    counters = _counters(status.retired)
+    for worker in status.workers:
+        counters = counters.plus(_counters(worker))
+    return counters
+
+
+def _counters(counted: WorkerStatus | Retired) -> Counters:
+    return Counters(
+        answers=counted.answers.total,
+        server_errors=counted.answers.server_errors,
+        seconds=counted.answers.seconds,
+        ended=sum(counted.disconnects.values()),
+        failed=sum(count for reason, count in counted.disconnects.items() if reason in FAULTS),
+        messages=counted.messages,
+    )
 
 
 @attrs.define

@@ -24,11 +24,11 @@ import trio
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from common.backoff import Backoff
+from common.disconnect import REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.fanout import Topic
 from common.metrics import HashFigures
 from common.quote import quote
 from common.redis.errors import ProtocolError, ReplyTooLargeError
-from common.web.disconnect import REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.web.frames import Frames
 from preflightd.evaluator import digest
 from preflightd.route import run_key
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
+    from common.disconnect import Disconnect
     from common.labels import ReadFailure
     from common.logs import Logger
     from common.metrics import Counters
-    from common.web.disconnect import Disconnect
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash
@@ -242,16 +242,14 @@ class Watcher(Topic):
         self._frame = snapshot.frame()
         self._told = set(self.peers)
         clients = await self.broadcast(Frames(self._frame, 1))
-        self._counters.messages_sent += clients
-        if self._counters.delivery is not None:
-            self._counters.delivery.observe(trio.current_time() - since)
+        self._counters.delivered(clients, since)
         self._log.debug("diff sent", run_id=self._key.decode("ascii"), clients=clients)
         return known
 
     def _tell(self, peer: Peer) -> None:
         peer.wire.send_nowait(self._frame)
         self._told.add(peer)
-        self._counters.messages_sent += 1
+        self._counters.delivered(1)
 
 
 def _is_refusal(error: RedisError) -> bool:

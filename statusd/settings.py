@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from common.config import HANGUP_REASONS, Settings, fields
+from common.config import Settings, fields
 from common.config.settings import HANGUP_DOC
 from common.config.shared import LISTEN_ADDR_DOC, REDIS_URL_DOC
+from common.disconnect import HANGUPS, LASTING_HANGUPS
 
 if TYPE_CHECKING:
     from common.config import ListenAddress
@@ -26,4 +27,4 @@ class StatusSettings(Settings):
     listen_addr: ListenAddress = fields.listen_address(":9002", LISTEN_ADDR_DOC)
     redis_url: RedisURL = fields.redis_url("redis://localhost:6379/2", REDIS_URL_DOC)
     # The platform's log panel never comes back after a hangup: it is sent only where coming back is in vain.
-    hangup: frozenset[str] = fields.choices("refused_by_redis", HANGUP_DOC, HANGUP_REASONS)
+    hangup: frozenset[str] = fields.choices(",".join(LASTING_HANGUPS), HANGUP_DOC, HANGUPS)

@@ -1,15 +1,13 @@
 """The operator's listener of a daemon (SPEC 2, ADMIN_LISTEN_ADDR): what it is doing, told to whoever runs it.
 
-status     what one worker, and the daemon as a whole, have to say: values, JSON, sums
 figures    what the system and the interpreter say of a process
 probe      reads one serving process; notices changes
 snapshot   everything about one process at one moment
 tasks      the tree of Trio's tasks, as values
 quota      how often a worker is asked for a snapshot
 pace       how both are made in steps that nobody notices
-source     what the listener wants to know, and how a process that serves by itself answers
-informant  a worker's side: tells its parent
-roster     the parent's side: all workers
+source     what the listener wants to know, and how a process that serves by itself answers; of several workers
+           `common.workers.source` tells
 feed       changes, for as long as somebody listens to them
 access     who may ask: the Host header, the token
 routes     what is asked

@@ -15,9 +15,9 @@ import trio
 
 from common.admin import figures
 from common.admin.snapshot import take_snapshot
-from common.admin.status import AnswerFigures, Delivery, WorkerStatus
 from common.config import Settings
-from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS
+from common.disconnect import FAULTS
+from common.telemetry.values import AnswerFigures, Delivery, WorkerStatus
 
 if TYPE_CHECKING:
     from common.daemon import Service
@@ -27,9 +27,6 @@ INTERVAL: Final = 0.025
 
 SLOWLY: Final = 40
 """Looks of a sampler for one at what has to be added up over all clients."""
-
-OWN_FAULTS: Final = tuple(disconnect.reason for disconnect in (INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS))
-"""The ends that count as errors of the daemon, and not as the client's own."""
 
 S = TypeVar("S", bound=Settings)
 
@@ -69,7 +66,7 @@ class Probe(Generic[S]):
             redis=link.describe().state,
             ready=link.online and not self.draining,
             messages=counters.messages_sent,
-            errors=answers.server_errors + sum(counters.disconnects[reason] for reason in OWN_FAULTS),
+            errors=answers.server_errors + sum(counters.disconnects[reason] for reason in FAULTS),
             answers=AnswerFigures(
                 total=answers.total,
                 server_errors=answers.server_errors,

@@ -6,7 +6,6 @@ goes wrong here is logged, and no client of the daemon notices. Every connection
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from contextlib import suppress
@@ -179,9 +178,7 @@ class AdminServer:
             channel = self._channel_of(name)
         except BadPath as error:
             return refusal(HTTPStatus.BAD_REQUEST, "bad_name", str(error))
-        audience = await self._source.audience(channel)
-        document = {"name": name, "clients": audience.clients, "silent": audience.silent}
-        return _json(json.dumps(document, separators=(",", ":")).encode())
+        return _json((await self._source.audience(channel)).render(name))
 
     async def _snapshot(self, worker_id: str, head: Head) -> Response:
         wait = self._quota.begin(worker_id)

@@ -22,10 +22,10 @@ from common.config import Settings, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from common.admin.status import WorkerStatus
     from common.daemon import Service
     from common.fanout import Topic
     from common.redis.link import Link
+    from common.telemetry.values import WorkerStatus
     from common.web.peer import Peer
 
 S = TypeVar("S", bound=Settings)

@@ -8,12 +8,13 @@ import attrs
 import trio
 
 from common.admin.probe import INTERVAL, Probe, Sampler
-from common.admin.status import About, DaemonStatus, WorkerStatus
 from common.config import Settings
+from common.telemetry.values import Audience, DaemonStatus
 from common.web.handshake import Page
 
 if TYPE_CHECKING:
     from common.daemon import Daemon
+    from common.telemetry.values import WorkerStatus
 
 SNAPSHOT_TIMEOUT: Final = 5.0
 """Seconds that a worker has for its snapshot."""
@@ -25,12 +26,12 @@ S = TypeVar("S", bound=Settings)
 
 
 @attrs.frozen
-class Audience:
-    """Who follows a channel."""
+class About:
+    """What never changes: the daemon's name, the paths that it serves to everybody, its metrics' prefix."""
 
-    clients: int
-    silent: tuple[str, ...] = ()
-    """The ids of workers that did not answer in time: their clients are not in the number."""
+    daemon: str
+    routes: tuple[str, ...]
+    metrics_prefix: str
 
 
 class UnknownWorkerError(Exception):
@@ -122,7 +123,8 @@ class Local(Generic[S]):
         return Audience(self._probe.clients(channel))
 
     def _status(self, worker: WorkerStatus) -> DaemonStatus:
-        return DaemonStatus(about=self._about, draining=self._probe.draining, workers=(worker,))
+        about = self._about
+        return DaemonStatus(daemon=about.daemon, routes=about.routes, draining=self._probe.draining, workers=(worker,))
 
 
 def about(daemon: Daemon[S], settings: S) -> About:

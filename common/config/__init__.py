@@ -9,16 +9,16 @@ fields       the kinds of variable: `duration("5s", …)`, `secret(…)`, `redis
 shared       what every daemon has: where it listens, its Redis, its log; opsd's own class derives from it
 settings     what statusd and preflightd have besides; their own classes derive from it
 
-This package imports nothing of `common` but three leaves: `common.quote`, `common.secret` and `common.redis.url`.
+This package imports nothing of `common` but leaves: `common.disconnect`, `common.quote`, `common.secret`, and of
+`common.redis` the URL and its TLS files.
 """
 
 from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
-from common.config.settings import HANGUP_REASONS, Settings
+from common.config.settings import Settings
 from common.config.shared import DaemonSettings
 from common.config.variables import ConfigError, Configuration, Loaded, Row, describe, load, rows
 
 __all__ = [
-    "HANGUP_REASONS",
     "ConfigError",
     "Configuration",
     "DaemonSettings",

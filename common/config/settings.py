@@ -16,6 +16,7 @@ from common.config.addresses import ListenAddress
 from common.config.shared import DaemonSettings, named
 from common.config.values import format_duration
 from common.config.variables import ConfigError
+from common.disconnect import HANGUPS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,18 +25,7 @@ if TYPE_CHECKING:
     from common.config.variables import Environment
     from common.secret import Secret
 
-HANGUP_REASONS: Final = (
-    "drain",
-    "pong_timeout",
-    "redis_unavailable",
-    "refused_by_redis",
-    "run_too_big",
-    "too_fast",
-    "internal_error",
-)
-"""The ends at which a hangup frame may be sent."""
-
-HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUP_REASONS)}"
+HANGUP_DOC: Final = f"the ends that send a hangup frame: all, none, or a list of {', '.join(HANGUPS)}"
 
 S = TypeVar("S", bound="Settings")
 
@@ -80,7 +70,7 @@ class Settings(DaemonSettings):
         "how long /health says 503 before the first goodbye, so that proxies see it; not part of DRAIN_TIMEOUT",
         zero=True,
     )
-    hangup: frozenset[str] = fields.choices("all", HANGUP_DOC, HANGUP_REASONS)
+    hangup: frozenset[str] = fields.choices("all", HANGUP_DOC, HANGUPS)
     admin_listen_addr: ListenAddress | UnixAddress | None = fields.admin_address(
         "the operator's listener, host:port or unix:/path; empty: off; beyond loopback it needs ADMIN_TOKEN"
     )

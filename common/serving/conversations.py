@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from common.disconnect import DRAIN, WRITE_ERROR
 from common.quote import quote
-from common.web.disconnect import DRAIN, WRITE_ERROR
 from common.web.peer import Peer
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import attrs
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from common.disconnect import REDIS_UNAVAILABLE, REFUSED_BY_REDIS
 from common.exposition import render
 from common.fleet import FleetError
 from common.redis.errors import OutageError
@@ -22,7 +23,6 @@ from common.serving.conversations import Conversations
 from common.serving.exchange import Exchange
 from common.web.accepted import LINGER
 from common.web.admission import Admission
-from common.web.disconnect import REDIS_UNAVAILABLE, REFUSED_BY_REDIS
 from common.web.forwarded import is_trusted
 from common.web.handshake import Page, Upgrade, decide
 from common.web.http import BadHead, Response, refusal

@@ -12,5 +12,4 @@ handshake    head -> upgrade, page or refusal: a pure decision
 peer         one WebSocket conversation (`parser` gives a client's frames, `turns` say when they are heard)
 wire         the only writer of a client's bytes (`frames` are what it writes)
 heartbeat    the process's one pinger, and the end of those who stay silent
-disconnect   why a conversation ended, as a value
 """

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from common.web.disconnect import PONG_TIMEOUT, Disconnect
+from common.disconnect import PONG_TIMEOUT, Disconnect
 
 if TYPE_CHECKING:
     from common.histogram import Histogram

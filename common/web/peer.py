@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 import trio
 
-from common.web.disconnect import (
+from common.disconnect import (
     CLIENT_CLOSED,
     CLIENT_GONE,
     INTERNAL_ERROR,

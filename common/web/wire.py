@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from common.web.disconnect import SLOW_CONSUMER, WRITE_ERROR, Disconnect
+from common.disconnect import SLOW_CONSUMER, WRITE_ERROR, Disconnect
 
 if TYPE_CHECKING:
     import socket

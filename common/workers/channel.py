@@ -1,85 +1,204 @@
-"""JSON lines between the parent and one worker.
+"""Questions and answers between the parent and one worker; either may ask.
 
-Each side owns its end and closes it; the other side then reads the end of the messages. That is how a worker learns
-that its parent is gone, whatever became of it.
+{"ask": n, "what": "status", "of": …}   a question, and what it is about
+{"answer": n, "value": …}               its answer
+{"answer": n, "piece": "<base64>"}      an answer of bytes, in pieces; the last one is empty
+{"answer": n, "failed": true}           there is none: the other side does not know the question, or has a bug
+{"drop": n}                             nobody waits for that answer any more
+{"order": "drain"}                      what has no answer
+
+Whoever owns the other side, or is owned by it, runs `Channel.run`; while it runs, `ask` is answered or ends with the
+other side. A message is never cut short, since nothing could follow it: what has been begun is said to its end.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
+import base64
+import itertools
+import math
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+import attrs
 import trio
 
+from common.workers.lines import ChannelError, GoneError, Lines
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
 
-LINE_LIMIT: Final = 4 << 20
-"""Bytes of one message; a report of a worker's metrics has some ten thousand."""
+    from common.logs import Logger
 
-SEND_TIMEOUT: Final = 2.0
-"""Seconds after which a side that takes nothing counts as gone."""
+    Answers: TypeAlias = Mapping[str, Callable[[object], Awaitable[object]]]
+    """By the question's name: what it is about -> bytes, or what JSON can say."""
+
+T = TypeVar("T")
+
+MOST_QUESTIONS: Final = 256
+"""Of one side, that wait for an answer; more are not asked."""
+
+PIECE: Final = 48 * 1024
+"""Bytes in one message: others need not wait for the whole of a long answer."""
+
+ANSWER_LIMIT: Final = 256 << 20
+"""Bytes of such an answer."""
 
 
-class ChannelError(Exception):
-    """The other side is gone, hangs, or does not keep to the protocol."""
+class NoAnswerError(ChannelError):
+    """The other side is there and did not answer: in time, or at all."""
+
+
+@attrs.frozen
+class Question(Generic[T]):
+    """What may be asked. `read` makes a value of the answer; it raises ValueError for nonsense."""
+
+    name: str
+    read: Callable[[object], T]
 
 
 class Channel:
-    """One end. Messages are JSON objects, delivered in order."""
+    """One side. `log` tells of bugs in answering."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._sending = trio.Lock()
+    def __init__(self, stream: trio.abc.Stream, log: Logger) -> None:
+        self._lines = Lines(stream)
+        self._log = log
+        self._nursery: trio.Nursery | None = None
+        self._numbers = itertools.count()
+        self._asked: dict[int, _Asked[Any]] = {}
+        self._answering: dict[int, trio.CancelScope] = {}
+        self._gone = False
 
-    async def send(self, message: Mapping[str, object]) -> None:
-        """Send one message. Raises `ChannelError`.
-
-        A message that has been begun is sent to its end even if the caller is cancelled meanwhile: after half a line
-        nothing could follow, and a worker without its channel ends.
-        """
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        deadline = trio.current_time() + SEND_TIMEOUT
+    async def ask(self, question: Question[T], of: object = None, *, within: float = math.inf) -> T:
+        """The answer. Raises `GoneError`, or `NoAnswerError` when there is none within so many seconds."""
+        if self._gone:
+            raise GoneError("the other side is gone")
+        if len(self._asked) >= MOST_QUESTIONS:
+            raise NoAnswerError("too many questions wait for an answer")
+        number = next(self._numbers)
+        asked: _Asked[T] = _Asked(question)
+        self._asked[number] = asked
         try:
-            with trio.fail_at(deadline):
-                await self._sending.acquire()
-        except trio.TooSlowError as error:
-            raise ChannelError("the other side takes nothing") from error
-        try:
-            with trio.CancelScope(shield=True, deadline=deadline) as saying:
-                await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ChannelError("the other side is gone") from error
+            with trio.move_on_after(within):
+                await self._lines.send({"ask": number, "what": question.name, "of": of})
+                await asked.ended.wait()
         finally:
-            self._sending.release()
-        if saying.cancelled_caught:
-            await self.aclose()
-            raise ChannelError("the other side takes nothing")
+            del self._asked[number]
+            if not asked.ended.is_set() and self._nursery is not None:
+                self._nursery.start_soon(self._drop, number)
+        if asked.answers:
+            return asked.answers[0]
+        if self._gone:
+            raise GoneError("the other side is gone")
+        raise NoAnswerError("no answer" if asked.ended.is_set() else "no answer in time")
 
-    async def messages(self) -> AsyncIterator[dict[str, object]]:
-        """Every message until the other side closes. Raises `ChannelError`."""
-        buffer = bytearray()
-        while True:
-            try:
-                data = await self._stream.receive_some(65536)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
-            if not data:
-                return
-            buffer += data
-            *lines, rest = buffer.split(b"\n")
-            buffer = bytearray(rest)
-            if len(buffer) > LINE_LIMIT:
-                raise ChannelError("a message is too long")
-            for line in lines:
+    async def order(self, order: str) -> None:
+        """Say what has no answer. Raises `GoneError`."""
+        await self._lines.send({"order": order})
+
+    async def run(self, answers: Answers, orders: Mapping[str, Callable[[], None]] | None = None) -> None:
+        """Hear the other side, answering it, until it is gone. Raises `ChannelError` if it talks nonsense."""
+        nonsense = ""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 try:
-                    message = json.loads(line)
-                except ValueError as error:
-                    raise ChannelError("not JSON") from error
-                if not isinstance(message, dict):
-                    raise ChannelError("not an object")
-                yield message
+                    async with aclosing(self._lines.messages()) as messages:
+                        async for message in messages:
+                            self._take(message, nursery, answers, orders or {})
+                except (ChannelError, ValueError) as error:
+                    nonsense = str(error)
+                finally:
+                    # From here on it may be closed, before its tasks have ended.
+                    self._nursery = None
+                nursery.cancel_scope.cancel()
+        finally:
+            self._gone = True
+            for asked in self._asked.values():
+                asked.ended.set()
+        if nonsense:
+            raise ChannelError(nonsense)
 
     async def aclose(self) -> None:
-        """Close this end, at once."""
-        await trio.aclose_forcefully(self._stream)
+        """Close this side, at once."""
+        await self._lines.aclose()
+
+    def _take(
+        self,
+        message: Mapping[str, object],
+        nursery: trio.Nursery,
+        answers: Answers,
+        orders: Mapping[str, Callable[[], None]],
+    ) -> None:
+        match message:
+            case {"ask": int(number), "what": str(what)}:
+                if len(self._answering) >= MOST_QUESTIONS:
+                    raise ChannelError("too many questions at once")
+                scope = self._answering[number] = trio.CancelScope()
+                nursery.start_soon(self._answer, number, what, message.get("of"), answers, scope)
+            case {"answer": int(number)}:
+                # To what nobody has asked, or asks any more, nobody listens.
+                if (asked := self._asked.get(number)) is not None:
+                    asked.take(message)
+            case {"drop": int(number)}:
+                if (dropped := self._answering.get(number)) is not None:
+                    dropped.cancel()
+            case {"order": str(order)} if order in orders:
+                orders[order]()
+            case _:
+                raise ChannelError("neither question nor answer")
+
+    async def _answer(self, number: int, what: str, of: object, answers: Answers, scope: trio.CancelScope) -> None:
+        try:
+            with scope, suppress(GoneError):
+                try:
+                    await self._say(number, await answers[what](of))
+                except GoneError:
+                    raise
+                except Exception:  # noqa: BLE001 - the barrier: a bug in looking must not end those who are looked at
+                    self._log.exception("question failed", question=what)
+                    await self._lines.send({"answer": number, "failed": True})
+        finally:
+            del self._answering[number]
+
+    async def _say(self, number: int, answer: object) -> None:
+        if not isinstance(answer, bytes):
+            await self._lines.send({"answer": number, "value": answer})
+            return
+        for start in range(0, len(answer), PIECE):
+            piece = base64.b64encode(answer[start : start + PIECE]).decode("ascii")
+            await self._lines.send({"answer": number, "piece": piece})
+        await self._lines.send({"answer": number, "piece": ""})
+
+    async def _drop(self, number: int) -> None:
+        with suppress(GoneError):
+            await self._lines.send({"drop": number})
+
+
+class _Asked(Generic[T]):
+    """A question that waits for its answer."""
+
+    def __init__(self, question: Question[T]) -> None:
+        self._question = question
+        self._pieces = bytearray()
+        self.answers: list[T] = []
+        """One, once it has come."""
+        self.ended = trio.Event()
+
+    def take(self, message: Mapping[str, object]) -> None:
+        """The answer, a piece of it, or that there is none. Raises ValueError for nonsense."""
+        match message:
+            case {"value": value}:
+                self.answers.append(self._question.read(value))
+            case {"piece": ""}:
+                self.answers.append(self._question.read(bytes(self._pieces)))
+            case {"piece": str(piece)}:
+                self._pieces += base64.b64decode(piece, validate=True)
+                if len(self._pieces) > ANSWER_LIMIT:
+                    raise ValueError("an answer that does not end")
+                return
+            case {"failed": True}:
+                pass
+            case _:
+                raise ValueError("an answer that is none")
+        self.ended.set()

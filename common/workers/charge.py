@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import trio
 
 if TYPE_CHECKING:
-    import trio
-
     from common.exposition import Report
+    from common.telemetry.values import WorkerStatus
     from common.workers.channel import Channel
     from common.workers.spawn import WorkerProcess
 
@@ -33,7 +33,7 @@ START: Final = 60
 
 @attrs.define(eq=False)
 class Charge:
-    """One process and what it has said."""
+    """One process and what it has said. The desk's and the supervisor's."""
 
     number: int
     """From 1; its successor has the same."""
@@ -42,13 +42,15 @@ class Charge:
     ready: bool = False
     """Whether it has said that it is."""
     figures: Report = ()
-    """Its last report; what it counted stays in the sums when it is gone."""
-    reports: dict[int, trio.Event] = attrs.field(factory=dict)
-    """Who waits for the next ones."""
+    """What it said last for a scrape."""
+    status: WorkerStatus | None = None
+    """What it said last of how it is."""
+    following: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Around the questions for its changes."""
     spoke: bool = False
-    """Whether it has said anything yet."""
+    """Whether it has answered yet."""
     laps: int = 0
-    """How many have ended in a row in which it said nothing."""
+    """How many have ended in a row in which it did not answer."""
     _heard: bool = False
 
     def named(self) -> dict[str, int]:
@@ -66,7 +68,7 @@ class Charge:
         return self.ready and not self.silent
 
     def heard(self) -> bool:
-        """Note that it has said something; return whether it had been silent."""
+        """Note that it has answered; return whether it had been silent."""
         was_silent = self.silent
         self.spoke, self.laps, self._heard = True, 0, True
         return was_silent

@@ -16,6 +16,8 @@ from common.workers.worker import worker_arguments
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from common.logs import Logger
+
 
 class WorkerProcess(Protocol):
     """What the supervisor needs of a process (`trio.Process`)."""
@@ -52,6 +54,7 @@ class Spawner:
     command: Sequence[str]
     environ: Mapping[str, str] = attrs.field(repr=False)
     listeners: Sequence[socket.socket]
+    log: Logger
 
     async def __call__(self, number: int) -> tuple[WorkerProcess, Channel]:
         """See `Spawn`."""
@@ -66,4 +69,4 @@ class Spawner:
                 stdin=subprocess.DEVNULL,
             )
             failed.pop_all()
-        return process, Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        return process, Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), self.log)

@@ -8,25 +8,22 @@ ready as those that serve. One that lives and is not ready does count.
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from common.backoff import Backoff
-from common.exposition import Report, from_json, last_words, merge, to_json, totals
-from common.workers.channel import Channel, ChannelError
 from common.workers.charge import LAP, SILENT, Charge
-from common.workers.member import AT_ONCE, DRAIN
+from common.workers.lines import ChannelError
+from common.workers.questions import AT_ONCE, BEAT, DRAIN, FIGURES, READY, SERVING, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from common.logs import Logger
+    from common.workers.desk import Desk
     from common.workers.spawn import Spawn
 
 RESTART: Final = Backoff(1.0, 30.0)
@@ -34,9 +31,6 @@ RESTART: Final = Backoff(1.0, 30.0)
 
 LIVED: Final = 60.0
 """Seconds after which a worker's death is not held against its successor."""
-
-REPORT_TIMEOUT: Final = 1.0
-"""Seconds that a worker has to send its figures; one that has none is left out, but for what it sent before."""
 
 DRAIN_MARGIN: Final = 5.0
 """Seconds beyond DRAIN_DELAY and DRAIN_TIMEOUT after which a worker that has not ended is killed."""
@@ -51,28 +45,11 @@ KILL_TIMEOUT: Final = 2.0
 FAILED: Final = 1
 
 
-class WorkerObserver(Protocol):
-    """Whoever wants to know of the workers besides. Its methods return at once and raise nothing but what they say."""
-
-    def joined(self, number: int, channel: Channel, nursery: trio.Nursery) -> None:
-        """A worker was started; `nursery` lives as long as its process."""
-
-    def heard(self, number: int, message: Mapping[str, object]) -> None:
-        """A worker has said something. Raises ValueError for nonsense: it is killed and replaced."""
-
-    def left(self, number: int) -> None:
-        """A worker has ended."""
-
-    def end_began(self) -> None:
-        """The workers are about to be told to drain."""
-
-
 class Supervisor:
     """Runs `count` workers, which `spawn` starts.
 
-    `patience` is how many seconds a worker may take to drain, its delay included; `observer` is told of every worker;
-    `rng` is the generator of the jitter. `own_report` makes this process's part of the figures of how many workers took
-    the place of another.
+    `patience` is how many seconds a worker may take to drain, its delay included; `desk` is told who comes and goes;
+    `rng` is the generator of the jitter.
     """
 
     def __init__(
@@ -81,24 +58,21 @@ class Supervisor:
         count: int,
         patience: float,
         log: Logger,
+        desk: Desk,
         *,
-        observer: WorkerObserver | None = None,
         rng: random.Random | None = None,
-        own_report: Callable[[int], Report] = lambda _restarts: (),
     ) -> None:
         self._spawn = spawn
         self._count = count
         self._patience = patience
         self._log = log
-        self._observer = observer
+        self._desk = desk
         self._rng = rng or random.SystemRandom()
-        self._own_report = own_report
-        self._restarts = 0
-        self._workers: dict[int, Charge] = {}
+        self._workers = desk.charges
         self._vacant: dict[int, float] = {}
         """Since when there has been nobody ready at a place whose worker has ended."""
-        self._retired: Report = ()
-        self._numbers = itertools.count()
+        self._serving = Standing()
+        """Whether the daemon as a whole takes clients."""
         self._started = False
         self._changed = trio.Event()
         self._stop = trio.Event()
@@ -112,14 +86,13 @@ class Supervisor:
         if stop.is_set():
             self._stop.set()
         async with trio.open_nursery() as telling:
-            telling.start_soon(self._tell_ready)
+            telling.start_soon(self._keep_serving_known)
             async with trio.open_nursery() as keeping:
                 for number in range(1, self._count + 1):
                     keeping.start_soon(self._keep, number)
                 await self._wait_stop(stop)
                 self._log.info("draining", workers=len(self._workers))
-                if self._observer is not None:
-                    self._observer.end_began()
+                self._desk.drain()
                 keeping.cancel_scope.deadline = trio.current_time() + self._patience + DRAIN_MARGIN
             if keeping.cancel_scope.cancelled_caught:
                 self._log.error("workers did not drain in time")
@@ -127,10 +100,6 @@ class Supervisor:
             telling.cancel_scope.cancel()
         self._log.info("stopped", code=self._code)
         return self._code
-
-    async def report(self) -> Report:
-        """The figures of all workers as one; one that has none to send in time is told of as it was before."""
-        return merge(await self._gather())
 
     async def _wait_stop(self, stop: trio.Event) -> None:
         """Wait for `stop`, or for a worker that could not start."""
@@ -151,7 +120,7 @@ class Supervisor:
         failures = 0
         while not self._stop.is_set():
             born = trio.current_time()
-            self._restarts += failures > 0
+            self._desk.restarts += failures > 0
             named = {"worker": number}
             try:
                 worker, code = await self._run_worker(number)
@@ -179,77 +148,75 @@ class Supervisor:
     async def _run_worker(self, number: int) -> tuple[Charge, int]:
         """One worker from its start to its end; return it and its exit code, negative for a signal. Raises OSError."""
         process, channel = await self._spawn(number)
-        worker = self._workers[number] = Charge(number, process, channel)
+        worker = Charge(number, process, channel)
+        self._desk.join(worker)
         self._log.info("worker started", **worker.named())
         try:
             async with trio.open_nursery() as nursery:
-                if self._observer is not None:
-                    self._observer.joined(number, channel, nursery)
-                nursery.start_soon(self._hear, worker, nursery)
+                nursery.start_soon(self._hear, worker)
+                nursery.start_soon(self._follow_readiness, worker)
+                nursery.start_soon(self._desk.follow, worker)
                 nursery.start_soon(self._watch_over, worker)
                 nursery.start_soon(self._drain_when_stopped, worker)
                 code = await process.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            del self._workers[number]
+            self._desk.leave(worker)
             if self._started:
                 self._vacant.setdefault(number, trio.current_time())
-            self._retired = merge([self._retired, totals(worker.figures)])
-            if self._observer is not None:
-                self._observer.left(number)
             await self._put_down(worker)
             await channel.aclose()
             self._note_change()
         return worker, code
 
-    async def _hear(self, worker: Charge, nursery: trio.Nursery) -> None:
+    async def _hear(self, worker: Charge) -> None:
         """Hear one worker until its channel ends. One that talks nonsense is killed and replaced."""
         try:
-            async for message in worker.channel.messages():
-                if worker.heard():
-                    self._log.info("worker answers again", **worker.named())
-                    self._note_change()
-                if "ready" in message:
-                    worker.ready = message["ready"] is True
-                    if worker.ready:
-                        self._vacant.pop(worker.number, None)
-                    self._note_change()
-                if isinstance(number := message.get("ask"), int):
-                    # In a task of its own: the asker's own figures come through this loop.
-                    nursery.start_soon(self._answer, worker, number)
-                if self._observer is not None:
-                    self._observer.heard(worker.number, message)
-                if isinstance(number := message.get("report"), int):
-                    worker.figures = from_json(message.get("figures"))
-                    if number in worker.reports:
-                        worker.reports[number].set()
-        except (ChannelError, ValueError) as error:
+            await worker.channel.run({SERVING.name: self._serving.unlike, FIGURES.name: self._desk.answer_figures})
+        except ChannelError as error:
             self._log.error("worker's channel failed", **worker.named(), error=str(error))
             worker.process.kill()
 
+    async def _follow_readiness(self, worker: Charge) -> None:
+        known: bool | None = None
+        with suppress(ChannelError):
+            while True:
+                known = worker.ready = await worker.channel.ask(READY, known)
+                if worker.ready:
+                    self._vacant.pop(worker.number, None)
+                self._note_change()
+
     async def _watch_over(self, worker: Charge) -> None:
         """Ask the worker for a sign of life each lap; kill it when none has come for long."""
-        while True:
-            if worker.laps == 0:
-                # One question at a time: a worker that takes none must not be in our way.
-                with suppress(ChannelError):
-                    await worker.channel.send({"beat": True})
-            await trio.sleep(LAP)
-            worker.end_lap()
-            if worker.spoke and worker.laps == SILENT:
-                self._log.warning("worker does not answer", **worker.named(), seconds=SILENT * LAP)
+        async with trio.open_nursery() as asking:
+            while True:
+                if worker.laps == 0:
+                    # One question at a time: a worker that takes none must not be in our way.
+                    asking.start_soon(self._ask_for_life, worker)
+                await trio.sleep(LAP)
+                worker.end_lap()
+                if worker.spoke and worker.laps == SILENT:
+                    self._log.warning("worker does not answer", **worker.named(), seconds=SILENT * LAP)
+                    self._note_change()
+                if worker.hangs(draining=self._stop.is_set()):
+                    self._log.error("worker hangs, killing it", **worker.named(), seconds=worker.laps * LAP)
+                    worker.process.kill()
+                    break
+            asking.cancel_scope.cancel()
+
+    async def _ask_for_life(self, worker: Charge) -> None:
+        with suppress(ChannelError):
+            await worker.channel.ask(BEAT)
+            if worker.heard():
+                self._log.info("worker answers again", **worker.named())
                 self._note_change()
-            if worker.hangs(draining=self._stop.is_set()):
-                self._log.error("worker hangs, killing it", **worker.named(), seconds=worker.laps * LAP)
-                worker.process.kill()
-                return
 
     async def _drain_when_stopped(self, worker: Charge) -> None:
         """Pass the end on, also to a worker that was on its way when it came."""
         await self._stop.wait()
         with suppress(ChannelError):
             # One whose channel is broken is noticed as silent.
-            await worker.channel.send({"end": DRAIN})
+            await worker.channel.order(DRAIN)
         # For one that does not hear its channel yet.
         worker.process.terminate()
 
@@ -261,7 +228,7 @@ class Supervisor:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * KILL_TIMEOUT):
             if worker.spoke and not worker.silent:
                 with trio.move_on_after(KILL_TIMEOUT), suppress(ChannelError):
-                    await worker.channel.send({"end": AT_ONCE})
+                    await worker.channel.order(AT_ONCE)
                     await process.wait()
                     return
             process.kill()
@@ -272,8 +239,8 @@ class Supervisor:
     def _note_change(self) -> None:
         self._changed.set()
 
-    async def _tell_ready(self) -> None:
-        """Tell every worker whether the daemon is ready, after each change, and when a successor is overdue."""
+    async def _keep_serving_known(self) -> None:
+        """Judge whether the daemon is ready, after each change, and when a successor is overdue."""
         while True:
             self._changed = trio.Event()
             now = trio.current_time()
@@ -283,41 +250,6 @@ class Supervisor:
                 self._log.info("all workers ready", workers=self._count)
             due = {number: since + REPLACING for number, since in self._vacant.items() if now < since + REPLACING}
             awaited = self._count - len(serving | due.keys())
-            await self._send_all({"all_ready": bool(serving) and not awaited})
+            self._serving.set(bool(serving) and not awaited)
             with trio.move_on_at(min(due.values(), default=math.inf)):
                 await self._changed.wait()
-
-    async def _answer(self, asker: Charge, question: int) -> None:
-        """Gather everybody's figures for one worker."""
-        figures = [to_json(report) for report in await self._gather()]
-        with suppress(ChannelError):
-            # An asker that is gone needs no answer; its end is noticed where its process is waited for.
-            await asker.channel.send({"answer": question, "figures": figures})
-
-    async def _gather(self) -> list[Report]:
-        """Everybody's figures, and those that dead workers left; of a silent worker the last that it sent."""
-        number = next(self._numbers)
-        workers = [worker for worker in self._workers.values() if not worker.silent]
-        for worker in workers:
-            worker.reports[number] = trio.Event()
-        try:
-            with trio.move_on_after(REPORT_TIMEOUT):
-                await self._send_all({"report": number})
-                for worker in workers:
-                    await worker.reports[number].wait()
-        finally:
-            for worker in workers:
-                del worker.reports[number]
-        figures = [last_words(worker.figures) if worker.silent else worker.figures for worker in self._workers.values()]
-        return [self._retired, *figures, self._own_report(self._restarts)]
-
-    async def _send_all(self, message: Mapping[str, object]) -> None:
-        """Send `message` to every worker; one that takes nothing holds up no other."""
-
-        async def send(worker: Charge) -> None:
-            with suppress(ChannelError):
-                await worker.channel.send(message)
-
-        async with trio.open_nursery() as nursery:
-            for worker in self._workers.values():
-                nursery.start_soon(send, worker)

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 import trio
 
-from common.admin.informant import Informant
 from common.admin.probe import Probe
 from common.config import Settings
 from common.daemon import Daemon, Service
 from common.exits import Exit
 from common.signals import run_until_told
+from common.workers.answers import WorkerAnswers
 from common.workers.channel import Channel
 from common.workers.member import Member
 from common.workers.orders import heed_orders
+from common.workers.questions import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from common.exposition import Report
     from common.logs import Logger
 
 S = TypeVar("S", bound=Settings)
@@ -73,26 +73,19 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
     Signals, however many, are one order to drain; that there is no time for it is the parent's word alone.
     """
     log = log.bind(worker=inherited.worker, pid=os.getpid())
-    channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=inherited.channel))))
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=inherited.channel)))
+    channel = Channel(stream, log)
     listeners = [socket.socket(fileno=number) for number in inherited.listeners]
 
     async def run(signalled: trio.Event) -> int:
-        members: list[Member] = []
-        stop = trio.Event()
+        stop, ready = trio.Event(), Standing()
         code: int = Exit.FAILED
-
-        def make_fleet(report: Callable[[], Report]) -> Member:
-            members.append(Member(channel, report))
-            return members[0]
-
-        service = Service(daemon, shared_out(settings, inherited.worker), log, make_fleet=make_fleet)
-        (member,) = members
-        informant = Informant(channel, Probe(service, daemon.name, str(inherited.worker)), log)
-        member.hear_more = informant.hear
+        member = Member(channel)
+        service = Service(daemon, shared_out(settings, inherited.worker), log, fleet=member)
+        answers = WorkerAnswers(service.report, Probe(service, daemon.name, str(inherited.worker)), ready)
         async with trio.open_nursery() as nursery:
-            await nursery.start(informant.run)
-            nursery.start_soon(member.run)
-            nursery.start_soon(_tell_ready, service, member)
+            nursery.start_soon(member.run, answers.by_name())
+            nursery.start_soon(_follow_link, service, ready)
 
             async def end_at_once() -> None:
                 await heed_orders(signalled, member, service.door, stop, log)
@@ -114,12 +107,11 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
         await channel.aclose()
 
 
-async def _tell_ready(service: Service[S], member: Member) -> None:
-    """Tell the parent of every change of the link's state."""
+async def _follow_link(service: Service[S], ready: Standing) -> None:
+    """A worker is ready while its link is online."""
     while True:
-        changed = service.hub.link_changed
-        await member.tell_ready(service.hub.link.online)
-        await changed.wait()
+        ready.set(service.hub.link.online)
+        await service.hub.link_changed.wait()
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from wsproto.connection import CLIENT, SERVER, Connection
 from wsproto.events import TextMessage
 
-from common.web.disconnect import CLIENT_CLOSED, CLIENT_GONE, INVALID_TEXT, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Disconnect
+from common.disconnect import CLIENT_CLOSED, CLIENT_GONE, INVALID_TEXT, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Disconnect
 from common.web.frames import text_frame
 from common.web.peer import classify
 from fuzz.pieces import CUTS, cut, damaged

@@ -1,7 +1,7 @@
-"""Where the figures come from: each source on its own, none able to delay or break another.
+"""Where the figures come from: each source on its own, none able to delay or break another. What they say is
+`common.telemetry`'s to read.
 
 target    what OPS_TARGETS says: names and places (pure)
-workers   the JSON of `/workers/status` -> a validated value (pure)
 events    server-sent events: bytes -> events (pure)
 budget    how many pieces a source may send (pure)
 transport HTTP to a source, in laps that hold up nobody

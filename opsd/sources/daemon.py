@@ -14,12 +14,13 @@ import attrs
 import trio
 
 from common.backoff import Backoff
+from common.telemetry.fields import GarbageError
+from common.telemetry.parse import parse_status
 from opsd.sources.budget import Budget, OverspentError
 from opsd.sources.events import EventParser, EventTooLargeError, ServerEvent
 from opsd.sources.fetch import FETCH_ERRORS, FetchError, encoding_of, headers
 from opsd.sources.polled import POLL_EXPIRY, PolledSource
 from opsd.sources.transport import REST
-from opsd.sources.workers import GarbageError, parse_status
 
 if TYPE_CHECKING:
     import random

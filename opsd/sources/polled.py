@@ -14,9 +14,10 @@ from urllib.parse import quote
 import attrs
 import trio
 
+from common.telemetry.fields import GarbageError
+from common.telemetry.parse import parse_audience, parse_status
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
 from opsd.sources.source import AudienceError, Reading, SnapshotError
-from opsd.sources.workers import GarbageError, parse_audience, parse_status
 
 if TYPE_CHECKING:
     import random
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     import httpx
 
     from common.secret import Secret
-    from opsd.sources.source import Audience
+    from common.telemetry.values import Audience, DaemonStatus
     from opsd.sources.target import Endpoint
-    from opsd.sources.workers import WorkersStatus
 
 POLL_INTERVAL: Final = 1.0
 POLL_EXPIRY: Final = 2.0
@@ -172,7 +172,7 @@ class PolledSource:
                 await self._poll_now.wait()
                 await trio.sleep_until(begun + SHORTEST_PAUSE)
 
-    def _succeeded(self, status: WorkersStatus | None, took: float) -> None:
+    def _succeeded(self, status: DaemonStatus | None, took: float) -> None:
         self._polls_work = True
         self._polled_until = trio.current_time() + took + POLL_EXPIRY
         self._believe(status or self.reading.status, self._polled_until)
@@ -188,7 +188,7 @@ class PolledSource:
         answers = isinstance(error, FetchError) and error.status is not None and error.status != _OK
         self.reading = Reading(answers=answers, problem=str(error))
 
-    def _believe(self, status: WorkersStatus | None, until: float) -> None:
+    def _believe(self, status: DaemonStatus | None, until: float) -> None:
         if status is None:
             return
         if status == self.reading.status:

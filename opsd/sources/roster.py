@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.polled import PolledSource
@@ -11,10 +11,31 @@ from opsd.sources.target import OUTSIDE
 if TYPE_CHECKING:
     import random
 
-    from opsd.settings import OpsSettings
+    from common.secret import Secret
+    from opsd.sources.target import Endpoint, Target
 
 
-def make_sources(settings: OpsSettings, rng: random.Random) -> list[PolledSource]:
+class SourceSettings(Protocol):
+    """What is named, as `opsd.settings` has it, which knows what a target is from here."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The daemons."""
+
+    @property
+    def targets_token(self) -> Secret | None:
+        """What their listeners ask for."""
+
+    @property
+    def workers_url(self) -> Endpoint | None:
+        """The API from outside."""
+
+    @property
+    def workers_timeout(self) -> float:
+        """Seconds for a request to any of them."""
+
+
+def make_sources(settings: SourceSettings, rng: random.Random) -> list[PolledSource]:
     """All sources that the settings name, not yet running."""
     sources: list[PolledSource] = [
         DaemonSource(target, token=settings.targets_token, seconds=settings.workers_timeout, rng=rng)

@@ -14,14 +14,14 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opsd.sources.workers import WorkersStatus
+    from common.telemetry.values import DaemonStatus
 
 
 @attrs.frozen
 class Reading:
     """What is known of a source. Times are those of `trio.current_time`."""
 
-    status: WorkersStatus | None = None
+    status: DaemonStatus | None = None
     """None when there is nothing to believe."""
     answers: bool = False
     """Whether something answers there, if only with an error."""
@@ -50,15 +50,6 @@ class SnapshotError(Exception):
 
 class AudienceError(Exception):
     """The source can't say how many clients follow something; the message is for a person."""
-
-
-@attrs.frozen
-class Audience:
-    """How many clients follow something in one source."""
-
-    clients: int
-    partial: bool = False
-    """Whether there are workers whose clients are not in the number."""
 
 
 class Source(Protocol):

@@ -9,9 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.web import frames, turns
-from common.web import peer as peer_module
-from common.web.disconnect import (
+from common.disconnect import (
     ALL,
     INVALID_TEXT,
     MESSAGE_TOO_BIG,
@@ -21,6 +19,8 @@ from common.web.disconnect import (
     TOO_FAST,
     Disconnect,
 )
+from common.web import frames, turns
+from common.web import peer as peer_module
 from common.web.frames import text_frame
 from preflightd.daemon import PREFLIGHTD
 from statusd.daemon import STATUSD

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from common.workers.desk import Desk
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 from tests.support.logbook import Logbook
@@ -22,21 +23,25 @@ pytestmark = pytest.mark.integration
 
 STILL = "import time; time.sleep(600)"
 TELLS = """
-import os, socket, sys
+import json, os, socket, sys
 options = dict(word.removeprefix("--").split("=") for word in sys.argv[1:])
 channel = socket.socket(fileno=int(options["channel"]))
-channel.sendall(b'{"ready":true}\\n')
 listener = socket.socket(fileno=int(options["listeners"]))
 open(os.environ["NOTE"], "a").write(f"{listener.getsockname()[1]} {os.fstat(0).st_rdev}\\n")
-while b"drain" not in channel.recv(1000):
-    pass
+for line in channel.makefile("rb"):
+    message = json.loads(line)
+    if message.get("order") == "drain":
+        break
+    if message.get("what") != "ready" or message["of"] is None:
+        answer = {"answer": message["ask"], "value": message["what"] == "ready"}
+        channel.sendall(json.dumps(answer).encode() + b"\\n")
 """
 
 
 def supervisor(program: str, logbook: Logbook, *listeners: socket.socket, note: str = "") -> Supervisor:
     """A supervisor whose two workers run this program."""
-    spawn = Spawner([sys.executable, "-c", program], os.environ | {"NOTE": note}, listeners)
-    return Supervisor(spawn, 2, PATIENCE, logbook.log)
+    spawn = Spawner([sys.executable, "-c", program], os.environ | {"NOTE": note}, listeners, logbook.log)
+    return Supervisor(spawn, 2, PATIENCE, logbook.log, Desk())
 
 
 async def test_a_stop_while_the_workers_are_still_starting_is_a_clean_end() -> None:

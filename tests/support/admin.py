@@ -13,9 +13,9 @@ import trio.testing
 
 from common.admin.access import Access
 from common.admin.server import AdminServer
-from common.admin.source import Audience, UnknownWorkerError
-from common.admin.status import About, AnswerFigures, DaemonStatus, Delivery, Retired, WorkerStatus
+from common.admin.source import About, UnknownWorkerError
 from common.config import ListenAddress
+from common.telemetry.values import AnswerFigures, Audience, DaemonStatus, Delivery, Retired, WorkerStatus
 from common.web.accepted import Accepted
 from common.web.path import Target
 from statusd.route import route
@@ -56,6 +56,40 @@ def worker(worker_id: str = "1", **changed: object) -> WorkerStatus:
     return attrs.evolve(status, **changed)  # type: ignore[arg-type]
 
 
+class ScriptedProbe:
+    """A worker's process as the test wants it."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.now = worker(worker_id)
+        self.looks = 0
+        self.audiences: dict[bytes, int] = {}
+        self.image: bytes | Exception = b"image of " + worker_id.encode()
+
+    def status(self, backlog: int | None = None) -> WorkerStatus:
+        """See `Probe`."""
+        return self.now if backlog is None else attrs.evolve(self.now, backlog=backlog)
+
+    def mark(self) -> tuple[object, ...]:
+        """See `Probe`."""
+        self.looks += 1
+        return (self.now.connections, self.now.messages)
+
+    def backlog(self) -> int:
+        """See `Probe`."""
+        return self.now.backlog
+
+    def clients(self, channel: bytes) -> int:
+        """See `Probe`."""
+        return self.audiences.get(channel, 0)
+
+    async def snapshot(self) -> bytes:
+        """See `Probe`."""
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.image, Exception):
+            raise self.image
+        return self.image
+
+
 class ScriptedSource:
     """A daemon whose workers the test sets (`Source`)."""
 
@@ -86,7 +120,9 @@ class ScriptedSource:
         return self.newest()
 
     def newest(self) -> DaemonStatus:
-        return DaemonStatus(about=ABOUT, draining=False, workers=self.workers, retired=self.retired)
+        return DaemonStatus(
+            daemon=ABOUT.daemon, routes=ABOUT.routes, draining=False, workers=self.workers, retired=self.retired
+        )
 
     def start_watching(self) -> None:
         assert not self.watching

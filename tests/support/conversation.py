@@ -10,7 +10,7 @@ import attrs
 import trio
 import trio.testing
 
-from common.config import HANGUP_REASONS
+from common.disconnect import HANGUPS
 from common.web.peer import Peer, PeerPolicy
 from common.web.turns import Turns
 from tests.support.client import Client
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RESPONSE: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
-ALL_HANGUPS: Final = frozenset(HANGUP_REASONS)
+ALL_HANGUPS: Final = frozenset(HANGUPS)
 
 POLICY: Final = PeerPolicy(max_backlog=1 << 20, max_message_size=1000, write_timeout=2.0, hangup=ALL_HANGUPS)
 

@@ -1,7 +1,7 @@
 """Workers without processes, for a supervisor on a MockClock: what each does is the test's to say.
 
 A worker speaks through a real `Member` on a channel in memory. It drains and ends with 0 when it is told to, unless the
-test says that it is `busy`; `hang` is what SIGSTOP or a stuck event loop do to it.
+test says that it is `busy`; `hang` is what SIGSTOP or a stuck event loop do to it: nothing goes in or out.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 import random
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 import trio.testing
 
+from common.workers.answers import WorkerAnswers
 from common.workers.channel import Channel
+from common.workers.desk import Desk
 from common.workers.member import Member
+from common.workers.questions import Standing
 from common.workers.supervisor import Supervisor
+from tests.support.admin import ScriptedProbe
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
+    from common.admin.probe import Probe
     from common.exposition import Report
+    from common.logs import Logger
 
 
 class FakeProcess:
@@ -59,54 +65,84 @@ class FakeProcess:
             self.ended.set()
 
 
+class Stoppable(trio.abc.Stream):
+    """A stream whose owner can be stopped."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._awake = trio.Event()
+        self._awake.set()
+
+    def hang(self) -> None:
+        """Let nothing through until `wake`."""
+        self._awake = trio.Event()
+
+    def wake(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._awake.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See `trio.abc.ReceiveStream`."""
+        data = await self._stream.receive_some(max_bytes)
+        await self._awake.wait()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._awake.wait()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        await self._stream.aclose()
+
+
 class FakeWorker:
     """One worker: its process and its side of the channel."""
 
-    def __init__(self, number: int, figures: Callable[[], Report]) -> None:
+    def __init__(self, number: int, figures: Callable[[], Report], log: Logger) -> None:
         self.number = number
         self.process = FakeProcess(1000 + number)
         self.born = trio.current_time()
         ours, theirs = trio.testing.memory_stream_pair()
-        self.channel = Channel(ours)
-        self._theirs = theirs
-        self.member = Member(Channel(theirs), figures)
+        self.channel = Channel(ours, log)
+        self._theirs = Stoppable(theirs)
+        self.probe = ScriptedProbe(str(number))
+        """What it says of how it is."""
+        self.member = Member(Channel(self._theirs, log))
+        self._ready = Standing()
+        self._answers = WorkerAnswers(figures, cast("Probe[Any]", self.probe), self._ready)
         self.busy = False
         """Whether its drain does not end by itself."""
         self.reluctant = False
         """Whether it does not end when it is told to end at once."""
-        self._awake = trio.Event()
-        self._awake.set()
-        self._turn = trio.CancelScope()
 
     async def run(self) -> None:
         """What its process does."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._heed)
             nursery.start_soon(self._heed_at_once)
-            nursery.start_soon(self._listen)
+            nursery.start_soon(self.member.run, self._answers.by_name())
             await self.process.ended.wait()
             nursery.cancel_scope.cancel()
         await trio.aclose_forcefully(self._theirs)
 
-    async def _listen(self) -> None:
-        while True:
-            await self._awake.wait()
-            with trio.CancelScope() as self._turn:
-                await self.member.run()
-                return
-
     async def ready(self, ready: bool = True) -> None:
-        """Say so."""
-        await self.member.tell_ready(ready)
+        """Be so, and let it be heard: of two changes at once the parent need only hear of the second."""
+        self._ready.set(ready)
+        await trio.testing.wait_all_tasks_blocked()
 
     def hang(self) -> None:
         """Say nothing more, and hear nothing, until `wake`."""
-        self._awake = trio.Event()
-        self._turn.cancel()
+        self._theirs.hang()
 
     def wake(self) -> None:
         """Go on with what has come meanwhile."""
-        self._awake.set()
+        self._theirs.wake()
 
     async def say(self, data: bytes) -> None:
         """Put raw bytes on the channel."""
@@ -145,9 +181,8 @@ class Crew:
         self.code: int | None = None
         self.failing = 0
         """How many of the next processes can't be started."""
-        self.supervisor = Supervisor(
-            self._spawn, count, patience, self.logbook.log, rng=random.Random(1), own_report=own_report
-        )
+        self.desk = Desk(own_report)
+        self.supervisor = Supervisor(self._spawn, count, patience, self.logbook.log, self.desk, rng=random.Random(1))
         self._nursery: trio.Nursery | None = None
         self._born = trio.Event()
 
@@ -156,7 +191,7 @@ class Crew:
         if self.failing:
             self.failing -= 1
             raise BlockingIOError("Resource temporarily unavailable")
-        worker = FakeWorker(number, self._figures)
+        worker = FakeWorker(number, self._figures, self.logbook.log)
         if len(self.workers) in self._mute:
             worker.hang()
         self.workers.append(worker)
@@ -180,6 +215,10 @@ class Crew:
                 await self._born.wait()
         await trio.testing.wait_all_tasks_blocked()
         return self.workers[count - 1]
+
+    def worker(self, number: int) -> FakeWorker:
+        """The newest of that number; which one was started first is chance."""
+        return next(worker for worker in reversed(self.workers) if worker.number == number)
 
     async def wait_stopped(self) -> float:
         """Wait until the supervisor has ended; return when."""

@@ -13,7 +13,7 @@ from common.web.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from common.web.disconnect import Disconnect
+    from common.disconnect import Disconnect
     from tests.support.streams import FakeSocket
 
 FIRST: Final = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"

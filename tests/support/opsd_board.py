@@ -10,13 +10,13 @@ import jsonschema
 import trio
 import trio.testing
 
+from common.telemetry.parse import parse_status
 from opsd.board import Board
 from opsd.keys import Keys
 from opsd.schema import SCHEMA
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.source import Reading, SnapshotError
 from opsd.sources.target import Endpoint, Target
-from opsd.sources.workers import parse_status
 from tests.support.logbook import Logbook
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 

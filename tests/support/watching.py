@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from redis.exceptions import RedisError
 
+    from common.disconnect import Disconnect
     from common.redis.link import Link
-    from common.web.disconnect import Disconnect
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash

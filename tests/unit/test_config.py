@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from common import disconnect
 from common.config import (
-    HANGUP_REASONS,
     ConfigError,
     ListenAddress,
     Loaded,
@@ -20,7 +20,6 @@ from common.config import (
     rows,
 )
 from common.config.addresses import NO_ORIGIN
-from common.web import disconnect
 from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
 
@@ -224,13 +223,8 @@ def test_an_admin_listener_of_this_machine_needs_no_token(address: str) -> None:
     assert loaded.warnings == ()
 
 
-def test_hangup_reasons_are_the_ends_that_have_a_hangup() -> None:
-    ends = [end for end in vars(disconnect).values() if isinstance(end, disconnect.Disconnect)]
-    assert set(HANGUP_REASONS) == {end.reason for end in ends if end.hangup}
-
-
 @pytest.mark.parametrize(
-    ("settings", "default"), [(StatusSettings, {"refused_by_redis"}), (PreflightSettings, set(HANGUP_REASONS))]
+    ("settings", "default"), [(StatusSettings, {"refused_by_redis"}), (PreflightSettings, set(disconnect.HANGUPS))]
 )
 def test_each_daemon_says_hangup_where_its_client_of_the_platform_needs_it(
     settings: type[Settings], default: set[str]

@@ -93,7 +93,11 @@ def test_a_report_survives_the_json_channel() -> None:
     assert from_json(json.loads(json.dumps(to_json(original)))) == original
 
 
-@pytest.mark.parametrize("nonsense", [None, 5, "x", {}, [1], [["a", "b"]], [["a", "b", "c", [1]]]])
+@pytest.mark.parametrize(
+    "nonsense",
+    [None, 5, "x", {}, [1], [["a", "b"]], [["a", "b", "c", [1]]], [["a", "b", "c", [["d", [], 10**400]]]]],
+    ids=range(8),
+)
 def test_anything_else_on_the_channel_is_refused(nonsense: object) -> None:
     with pytest.raises(ValueError, match="not a report"):
         from_json(nonsense)

@@ -11,11 +11,11 @@ import trio
 import trio.testing
 from redis.exceptions import NoPermissionError, TimeoutError  # noqa: A004 - redis-py's name
 
+from common.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.fanout import BATCH, LINGER, Hub, Topic
 from common.histogram import Histogram
 from common.metrics import Counters
 from common.redis.subscription import Subscription
-from common.web.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.web.frames import Frames, text_frame
 from tests.support.logbook import Logbook
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.web.disconnect import PONG_TIMEOUT, Disconnect
+from common.disconnect import PONG_TIMEOUT, Disconnect
 from common.web.heartbeat import BATCH, EARLY, Heartbeat
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import labels
+from common import disconnect, labels
+from common.disconnect import Disconnect
 from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
-from common.web import disconnect
-from common.web.disconnect import Disconnect
 from common.web.peer import classify
 
 if TYPE_CHECKING:

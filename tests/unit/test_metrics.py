@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -17,6 +18,7 @@ from common.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+    from trio.testing import MockClock
 
 GAUGES: Final = Gauges(
     connections_active=3,
@@ -266,3 +268,17 @@ def test_whatever_is_accepted_there_is_a_page(accept: str) -> None:
     body, content_type = render(reporter(Counters()).report(), accept)
     assert b"status2_connections_active 3.0\n" in body
     assert content_type.isprintable()
+
+
+async def test_what_is_delivered_is_counted_and_timed_where_it_is_news(autojump_clock: MockClock) -> None:
+    counters = Counters(delivery=Histogram())
+    assert counters.delivery is not None
+    since = trio.current_time()
+    await trio.sleep(2)
+    counters.delivered(3, since)
+    counters.delivered(1)
+    counters.delivered(0, since)
+    assert (counters.messages_sent, counters.delivery.total, sum(counters.delivery.counts)) == (4, 2.0, 1)
+    unread = Counters()
+    unread.delivered(5, since)
+    assert (unread.messages_sent, unread.delivery) == (5, None)

@@ -108,7 +108,7 @@ async def test_the_parent_counts_those_that_took_the_place_of_another(autojump_c
     async with open_crew(own_report=lambda restarted: supervised("status2", restarted)) as crew:
 
         async def restarted() -> float:
-            (family,) = await crew.supervisor.report()
+            (family,) = await crew.desk.report()
             ((_, _, number),) = family.samples
             return number
 
@@ -124,8 +124,8 @@ async def test_the_parent_counts_those_that_took_the_place_of_another(autojump_c
 async def test_the_parent_does_not_believe_that_a_silent_worker_is_ready(autojump_clock: MockClock) -> None:
     async with open_crew(own_report=lambda _: (), figures=report) as crew:
         # The figures are asked for once, so that there are some that might be believed.
-        assert values(await crew.supervisor.report())["workers_ready"] == 2
+        assert values(await crew.desk.report())["workers_ready"] == 2
         crew.workers[1].hang()
         await trio.sleep((SILENT + 2) * LAP - LAP / 2)
-        assert values(await crew.supervisor.report())["workers_ready"] == 1
+        assert values(await crew.desk.report())["workers_ready"] == 1
         assert SILENT + 2 < HANGS

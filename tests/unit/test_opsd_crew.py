@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from common.telemetry.parse import parse_status
 from opsd.crew import Crew
-from opsd.sources.workers import WorkersStatus, parse_status
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 
+if TYPE_CHECKING:
+    from common.telemetry.values import DaemonStatus
 
-def status(*pids: int, unready: int = 0) -> WorkersStatus:
+
+def status(*pids: int, unready: int = 0) -> DaemonStatus:
     """So many workers by their processes, the last of which are not ready."""
     workers = {
         str(number): worker(pid=pid, ready=number <= len(pids) - unready) for number, pid in enumerate(pids, start=1)
@@ -36,7 +41,7 @@ def status(*pids: int, unready: int = 0) -> WorkersStatus:
         ([status(1, 2), None], "none"),
     ],
 )
-def test_the_state(looks: list[WorkersStatus | None], state: str) -> None:
+def test_the_state(looks: list[DaemonStatus | None], state: str) -> None:
     crew = Crew()
     for look in looks:
         crew.look(look)

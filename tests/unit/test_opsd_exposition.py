@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.telemetry.parse import MOST_WORKERS, parse_status
 from opsd.alerts import Outcomes
 from opsd.cpu import CpuTime
 from opsd.exposition import Beside, expose
-from opsd.sources.workers import MOST_WORKERS, WorkerStatus, parse_status
 from tests.support.opsd_board import HandSource, open_board
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from common.telemetry.values import WorkerStatus
     from opsd.board import Board
 
 

@@ -8,8 +8,10 @@ import attrs
 import pytest
 import trio
 
-from opsd.sources.source import Audience, AudienceError, Reading
-from opsd.sources.workers import GarbageError, parse_audience, parse_status
+from common.telemetry.fields import GarbageError
+from common.telemetry.parse import parse_audience, parse_status
+from common.telemetry.values import Audience
+from opsd.sources.source import AudienceError, Reading
 from opsd.viewers import AT_ONCE, FRESH, MOST_NAMES, TIMEOUT, Count, Viewers
 from tests.support.opsd_telemetry import encoded, telemetry
 
@@ -70,7 +72,7 @@ async def test_all_daemons_of_the_kind_are_asked_and_no_others(autojump_clock: M
 async def test_who_is_not_in_the_number_is_named(autojump_clock: MockClock) -> None:
     sources = [
         Source("whole", Audience(1)),
-        Source("partial", Audience(2, partial=True)),
+        Source("partial", Audience(2, silent=("1",))),
         Source("fails", AudienceError("no")),
         Source("hangs"),
     ]
@@ -132,7 +134,7 @@ async def test_a_source_is_asked_few_things_at_a_time_and_few_are_remembered(aut
     [
         (b'{"clients":3,"silent":[]}', Audience(3)),
         (b'{"clients":0}', Audience(0)),
-        (b'{"name":"x","clients":2.0,"silent":["1"],"more":1}', Audience(2, partial=True)),
+        (b'{"name":"x","clients":2.0,"silent":["1"],"more":1}', Audience(2, silent=("1",))),
     ],
 )
 def test_a_daemons_answer_is_read(body: bytes, audience: Audience) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from common.web.disconnect import (
+from common.disconnect import (
     CLIENT_CLOSED,
     INVALID_TEXT,
     MESSAGE_TOO_BIG,

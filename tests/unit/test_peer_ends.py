@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from common.web import disconnect as ends
-from common.web.disconnect import DRAIN, INTERNAL_ERROR, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Disconnect
+from common import disconnect as ends
+from common.disconnect import DRAIN, INTERNAL_ERROR, MESSAGE_TOO_BIG, PROTOCOL_ERROR, Disconnect
 from common.web.frames import text_frame
 from common.web.heartbeat import Heartbeat
 from common.web.peer import BREACH_TIMEOUT

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from common.web import disconnect as ends
-from common.web.disconnect import DRAIN, INTERNAL_ERROR
+from common import disconnect as ends
+from common.disconnect import DRAIN, INTERNAL_ERROR
 from common.web.frames import text_frame
 from tests.support.client import BINARY, HANGUP_PAYLOAD, PONG_PAYLOAD, TEXT
 from tests.support.conversation import TRANSPORTS, Conversation, conversation

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from common.web.disconnect import PONG_TIMEOUT, SLOW_CONSUMER, TOO_FAST
+from common.disconnect import PONG_TIMEOUT, SLOW_CONSUMER, TOO_FAST
 from common.web.heartbeat import Heartbeat
 from common.web.parser import Parser
 from common.web.peer import BREACH_TIMEOUT

@@ -29,9 +29,6 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
         async def run(self, _stop: trio.Event) -> int:
             return 0
 
-        async def report(self) -> tuple[()]:
-            return ()
-
     monkeypatch.setattr(process, "Supervisor", Patient)
     settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
     serve: Any = process._serve

@@ -15,7 +15,7 @@ from common.web.heartbeat import SAMPLES, Heartbeat
 from tests.support.connections import open_connection
 
 if TYPE_CHECKING:
-    from common.web.disconnect import Disconnect
+    from common.disconnect import Disconnect
 
 INTERVAL = 5.0
 

@@ -256,7 +256,7 @@ async def test_figures_of_a_silent_worker_are_not_waited_for(autojump_clock: Moc
         # In the middle of a lap: of what is due at one moment, either may come first.
         await trio.sleep((SILENT + 1.5) * LAP)
         start = trio.current_time()
-        await crew.supervisor.report()
+        await crew.desk.report()
         assert trio.current_time() == start
 
 

@@ -17,6 +17,7 @@ from common.redis.errors import (
     ReplyTooLargeError,
     ResponseError,
 )
+from preflightd.checklist import packaged
 from preflightd.notifications import note
 from preflightd.watcher import LATE
 from tests.support.watching import FIELD, running
@@ -24,6 +25,8 @@ from tests.support.watching import FIELD, running
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from preflightd.checklist import Snapshot
+    from preflightd.evaluator import Hash
     from tests.support.watching import Setting
 
 RESYNC = 30.0
@@ -141,3 +144,16 @@ async def test_what_is_noted_of_notifications(outcome: object, state: str) -> No
         found: Any = HashFigures(notifications=before)
         await note(link, found)
         assert found.notifications == state
+
+
+async def test_a_delivery_begins_before_the_hash_is_evaluated(autojump_clock: MockClock) -> None:
+    def evaluate(fields: Hash) -> Snapshot:
+        autojump_clock.jump(0.25)
+        return packaged().evaluate(fields)
+
+    async with running(evaluate=evaluate) as setting:
+        setting.open()
+        await trio.sleep(1)
+        assert setting.counters.delivery is not None
+        assert sum(setting.counters.delivery.counts) == 1
+        assert setting.counters.delivery.total >= 0.25

@@ -13,9 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from common.disconnect import INTERNAL_ERROR, REFUSED_BY_REDIS, RUN_TOO_BIG
 from common.fanout import LINGER
 from common.redis.errors import ProtocolError, ReplyTooLargeError
-from common.web.disconnect import INTERNAL_ERROR, REFUSED_BY_REDIS, RUN_TOO_BIG
 from preflightd.checklist import packaged
 from preflightd.watcher import RETRY, SETTLE, TOO_BIG_PAUSE
 from tests.support.watching import FIELD, LATENCY, OTHER, RUN, FakePeer, check_no_repeats, frame_of, running

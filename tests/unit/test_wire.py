@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from common.web.disconnect import SLOW_CONSUMER, WRITE_ERROR
+from common.disconnect import SLOW_CONSUMER, WRITE_ERROR
 from common.web.frames import text_frame
 from tests.support.line import BACKLOG, CLOSE, FIRST, TIMEOUT, Line, opened
 from tests.support.streams import Answer, ScriptedSocket, os_error, without_kernel

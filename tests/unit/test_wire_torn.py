@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from common.web.disconnect import SLOW_CONSUMER, WRITE_ERROR
+from common.disconnect import SLOW_CONSUMER, WRITE_ERROR
 from common.web.frames import text_frame
 from common.web.wire import PIECE
 from tests.support.line import CLOSE, FIRST, TIMEOUT, Line, opened

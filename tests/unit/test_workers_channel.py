@@ -1,87 +1,275 @@
-"""The lines between the parent and a worker (common/workers/channel)."""
+"""Questions and answers between a parent and a worker: deadlines, death, bounds, nonsense (common/workers/channel)."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 
-from common.workers.channel import SEND_TIMEOUT, Channel, ChannelError
+from common.workers import channel as module
+from common.workers.channel import MOST_QUESTIONS, PIECE, Channel, NoAnswerError, Question
+from common.workers.lines import ChannelError, GoneError
+from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from trio.testing import MockClock
 
+    from common.workers.channel import Answers
 
-async def heard(stream: trio.abc.ReceiveStream, count: int) -> list[dict[str, object]]:
-    """The next messages."""
-    data = b""
-    while data.count(b"\n") < count:
-        chunk = await stream.receive_some()
-        assert chunk, "the channel has ended"
-        data += chunk
-    return [json.loads(line) for line in data.splitlines()]
+ECHO: Question[object] = Question("echo", lambda value: value)
+WAIT: Question[object] = Question("wait", lambda value: value)
 
 
-def open_pair() -> tuple[Channel, trio.abc.Stream]:
-    """A channel's end and what its other side reads, nothing of which is taken before it does."""
-    ours, theirs = trio.testing.lockstep_stream_pair()
-    return Channel(ours), theirs
+class Side:
+    """One side, what it is asked, and how it ended."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.logbook = Logbook()
+        self.channel = Channel(stream, self.logbook.log)
+        self.waiting = 0
+        self.orders: list[str] = []
+        self.ended: ChannelError | None = None
+        self.scope = trio.CancelScope()
+
+    async def run(self, more: Answers | None = None) -> None:
+        answers = {"echo": self._echo, "wait": self._wait, **(more or {})}
+        heed: dict[str, Callable[[], None]] = {"drain": lambda: self.orders.append("drain")}
+        with self.scope:
+            try:
+                await self.channel.run(answers, heed)
+            except ChannelError as error:
+                self.ended = error
+        await self.channel.aclose()
+
+    async def _echo(self, of: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return of
+
+    async def _wait(self, _of: object) -> object:
+        self.waiting += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.waiting -= 1
 
 
-async def test_a_sender_that_is_cancelled_does_not_cut_its_message_short(autojump_clock: MockClock) -> None:
-    ours, theirs = open_pair()
+@asynccontextmanager
+async def open_sides(more: Answers | None = None) -> AsyncIterator[tuple[Side, Side]]:
+    """Two sides that hear each other; `more` is what both answer besides."""
+    one, other = (Side(stream) for stream in trio.testing.memory_stream_pair())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ours.send, {"first": "x" * 1000})
+        nursery.start_soon(one.run, more)
+        nursery.start_soon(other.run, more)
+        yield one, other
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_side() -> AsyncIterator[tuple[Side, trio.abc.Stream]]:
+    """One side, and the bytes of the other."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    side = Side(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run)
+        yield side, theirs
+        nursery.cancel_scope.cancel()
+
+
+async def test_either_side_asks_and_each_gets_its_own_answer(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other), trio.open_nursery() as nursery:
+        found: dict[tuple[str, int], object] = {}
+
+        async def ask(name: str, side: Side, of: int) -> None:
+            found[name, of] = await side.channel.ask(ECHO, of)
+
+        for of in range(20):
+            nursery.start_soon(ask, "one", one, of)
+            nursery.start_soon(ask, "other", other, of)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == {(name, of): of for name in ("one", "other") for of in range(20)}
+
+
+async def test_an_answer_that_does_not_come_in_time_is_none_and_is_no_longer_worked_at(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_sides() as (one, other):
+        start = trio.current_time()
+        with pytest.raises(NoAnswerError, match="in time"):
+            await one.channel.ask(WAIT, within=3.0)
+        assert trio.current_time() - start == 3.0
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.waiting == 0
+        assert await one.channel.ask(ECHO, "still there") == "still there"
+
+
+async def test_an_asker_who_goes_away_is_not_answered(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other):
+        with trio.move_on_after(1):
+            await one.channel.ask(WAIT)
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.waiting == 0
+
+
+async def test_a_side_that_ends_ends_every_question(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other), trio.open_nursery() as nursery:
+        ended: list[float] = []
+
+        async def ask() -> None:
+            with pytest.raises(GoneError):
+                await one.channel.ask(WAIT, within=100.0)
+            ended.append(trio.current_time())
+
+        start = trio.current_time()
+        for _ in range(3):
+            nursery.start_soon(ask)
+        await trio.sleep(5)
+        other.scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == [start + 5] * 3
+        with pytest.raises(GoneError):
+            await one.channel.ask(ECHO)
+        with pytest.raises(GoneError):
+            await one.channel.order("drain")
+
+
+async def test_bytes_come_in_pieces_between_which_others_are_answered(autojump_clock: MockClock) -> None:
+    image = bytes(range(256)) * (PIECE // 16)
+
+    async def snapshot(_of: object) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return image
+
+    question: Question[Any] = Question("snapshot", lambda value: value)
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    one, other = Side(ours), Side(theirs)
+    order: list[str] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        nursery.start_soon(other.run, {"snapshot": snapshot})
+
+        async def ask_snapshot() -> None:
+            assert await one.channel.ask(question) == image
+            order.append("snapshot")
+
+        nursery.start_soon(ask_snapshot)
+        await trio.lowlevel.checkpoint()
+        for beat in range(3):
+            assert await one.channel.ask(ECHO, beat) == beat
+            order.append("beat")
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-        with trio.move_on_after(1, shield=True):
-            assert await heard(theirs, 1) == [{"first": "x" * 1000}]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ours.send, {"second": 2})
-        assert await heard(theirs, 1) == [{"second": 2}]
+    assert order == ["beat", "beat", "beat", "snapshot"]
 
 
-async def test_a_sender_that_is_cancelled_before_its_turn_sends_nothing(autojump_clock: MockClock) -> None:
-    ours, theirs = open_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ours.send, {"first": 1})
+async def test_an_order_is_heeded_and_one_that_nobody_knows_is_nonsense(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other):
+        await one.channel.order("drain")
         await trio.testing.wait_all_tasks_blocked()
-        with trio.move_on_after(1) as impatient:
-            await ours.send({"second": 2})
-        assert impatient.cancelled_caught
-        nursery.start_soon(ours.send, {"third": 3})
-        assert await heard(theirs, 2) == [{"first": 1}, {"third": 3}]
-
-
-async def test_a_side_that_takes_nothing_counts_as_gone(autojump_clock: MockClock) -> None:
-    ours, _theirs = open_pair()
-    failed: list[float] = []
-
-    async def send() -> None:
-        with pytest.raises(ChannelError):
-            await ours.send({"first": 1})
-        failed.append(trio.current_time() - start)
-
-    start = trio.current_time()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(send)
+        assert other.orders == ["drain"]
+        await one.channel.order("dance")
         await trio.testing.wait_all_tasks_blocked()
-        # One that waits for its turn waits no longer.
-        nursery.start_soon(send)
-    assert failed == pytest.approx([SEND_TIMEOUT, SEND_TIMEOUT])
-    with pytest.raises(ChannelError):
-        await ours.send({"second": 2})
-    assert trio.current_time() - start == pytest.approx(SEND_TIMEOUT), "what may be half written is closed"
+        assert other.ended is not None
 
 
-async def test_an_end_that_is_gone_is_said_at_once(autojump_clock: MockClock) -> None:
-    ours, theirs = open_pair()
-    await theirs.aclose()
-    start = trio.current_time()
-    with pytest.raises(ChannelError):
-        await ours.send({"first": 1})
-    assert trio.current_time() == start
-    assert [message async for message in ours.messages()] == []
+@pytest.mark.parametrize("what", ["unknown", "buggy"])
+async def test_what_can_not_be_answered_is_said_so_and_logged_over_there(what: str, autojump_clock: MockClock) -> None:
+    async def bug(_of: object) -> object:
+        await trio.lowlevel.checkpoint()
+        raise ZeroDivisionError("bug")
+
+    async with open_sides({"buggy": bug}) as (one, other):
+        with pytest.raises(NoAnswerError, match="no answer"):
+            await one.channel.ask(Question(what, lambda value: value))
+        assert [line["question"] for line in other.logbook.said("question failed")] == [what]
+        assert await one.channel.ask(ECHO, 1) == 1
+
+
+async def test_so_many_questions_wait_and_no_more(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other), trio.open_nursery() as nursery:
+        for _ in range(MOST_QUESTIONS):
+            nursery.start_soon(one.channel.ask, WAIT)
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.waiting == MOST_QUESTIONS
+        with pytest.raises(NoAnswerError, match="too many"):
+            await one.channel.ask(ECHO)
+        assert await other.channel.ask(ECHO, "the other way") == "the other way"
+        nursery.cancel_scope.cancel()
+    assert other.ended is None
+
+
+async def test_who_asks_too_much_at_once_talks_nonsense(autojump_clock: MockClock) -> None:
+    async with open_side() as (side, theirs):
+        for number in range(MOST_QUESTIONS + 1):
+            await theirs.send_all(json.dumps({"ask": number, "what": "wait"}).encode() + b"\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert "too many" in str(side.ended)
+
+
+NONSENSE = [
+    b"what?",
+    b"[]",
+    b"[" * 100_000,
+    b"{}",
+    b'{"ask":"1","what":"echo"}',
+    b'{"ask":1}',
+    b'{"answer":"0"}',
+    b'{"answer":0}',
+    b'{"answer":0,"piece":1}',
+    b'{"answer":0,"piece":"?"}',
+    b'{"answer":0,"piece":"\xc3\xa9"}',
+    b'{"answer":0,"failed":false}',
+    b'{"answer":0,"value":"no number"}',
+    b'{"drop":"1"}',
+    b'{"order":1}',
+]
+
+
+@pytest.mark.parametrize("line", NONSENSE, ids=range(len(NONSENSE)))
+async def test_nonsense_ends_the_channel_and_who_asked(line: bytes, autojump_clock: MockClock) -> None:
+    def number(value: object) -> int:
+        if not isinstance(value, int):
+            raise ValueError("no number")  # noqa: TRY004 - nonsense is a ValueError
+        return value
+
+    async with open_side() as (side, theirs), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(GoneError):
+                await side.channel.ask(Question("number", number))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert side.ended is None
+        await theirs.send_all(line + b"\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert side.ended is not None
+
+
+async def test_an_answer_to_what_nobody_asks_any_more_is_nobodys(autojump_clock: MockClock) -> None:
+    async with open_side() as (side, theirs):
+        for line in (b'{"answer":7}', b'{"answer":7,"piece":"?"}', b'{"drop":7}'):
+            await theirs.send_all(line + b"\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert side.ended is None
+
+
+async def test_an_answer_without_end_is_nonsense(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_LIMIT", 100)
+    async with open_side() as (side, theirs), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(GoneError):
+                await side.channel.ask(WAIT)
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(11):
+            await theirs.send_all(b'{"answer":0,"piece":"MDEyMzQ1Njc4OQ=="}\n')
+        await trio.testing.wait_all_tasks_blocked()
+        assert "does not end" in str(side.ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -11,8 +12,9 @@ import trio.testing
 
 from common.web.door import Door
 from common.workers.channel import Channel
-from common.workers.member import AT_ONCE, DRAIN, Member
+from common.workers.member import Member
 from common.workers.orders import heed_orders
+from common.workers.questions import AT_ONCE, DRAIN
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
@@ -49,14 +51,14 @@ class Worker:
 
     def __init__(self) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
-        self.parent = Channel(ours)
-        self.member = Member(Channel(theirs), tuple)
+        self.logbook = Logbook()
+        self.parent = Channel(ours, self.logbook.log)
+        self.member = Member(Channel(theirs, self.logbook.log))
         self.door = Door()
         self.listeners = [Listener(), Listener()]
         self.signalled = trio.Event()
         self.stop = trio.Event()
         self.ended = trio.Event()
-        self.logbook = Logbook()
 
     async def heed(self) -> None:
         """Hear of the end."""
@@ -71,7 +73,7 @@ class Worker:
 
     async def told(self, how: str) -> None:
         """The parent's word."""
-        await self.parent.send({"end": how})
+        await self.parent.order(how)
         await trio.testing.wait_all_tasks_blocked()
 
     def accepting(self) -> set[int]:
@@ -88,7 +90,7 @@ async def open_worker() -> AsyncIterator[Worker]:
     """A worker that serves."""
     worker = Worker()
     async with trio.open_nursery() as nursery:
-        for run in (worker.heed, worker.run_door, worker.member.run):
+        for run in (worker.heed, worker.run_door, partial(worker.member.run, {})):
             nursery.start_soon(run)
         await trio.testing.wait_all_tasks_blocked()
         assert (worker.accepting(), worker.stop.is_set()) == ({1}, False)
@@ -141,16 +143,6 @@ async def test_only_the_parent_ends_it_at_once(autojump_clock: MockClock) -> Non
         assert not worker.ended.is_set()
         await worker.told(AT_ONCE)
         assert worker.ended.is_set()
-
-
-async def test_a_beat_is_answered(autojump_clock: MockClock) -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-    member = Member(Channel(theirs), tuple)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(member.run)
-        await Channel(ours).send({"beat": True})
-        assert await ours.receive_some() == b'{"beat":true}\n'
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_door_that_was_closed_before_it_ran_only_closes(autojump_clock: MockClock) -> None:

@@ -8,8 +8,8 @@ import attrs
 import pytest
 from wsproto.frame_protocol import CloseReason
 
-from common.web import disconnect
-from common.web.disconnect import Disconnect
+from common import disconnect
+from common.disconnect import Disconnect
 
 TABLE: Final = [
     ("DRAIN", "drain", 1001, True),
@@ -31,6 +31,12 @@ TABLE: Final = [
 ORDINARY: Final = {"drain", "client_closed", "client_gone"}
 """Ends that are no errors: nobody is called for them."""
 
+FAULTS: Final = {"redis_unavailable", "refused_by_redis", "internal_error"}
+"""Ends that are the service's own fault."""
+
+LASTING: Final = {"refused_by_redis"}
+"""Ends after which to come back is in vain."""
+
 BREACHES: Final = {"protocol_error", "message_too_big", "too_fast"}
 """Ends that are the client's own doing."""
 
@@ -38,13 +44,23 @@ BREACHES: Final = {"protocol_error", "message_too_big", "too_fast"}
 @pytest.mark.parametrize(("name", "reason", "close_code", "hangup"), TABLE)
 def test_an_end_says_its_reason_code_and_hangup(name: str, reason: str, close_code: int | None, hangup: bool) -> None:
     end = getattr(disconnect, name)
-    assert end == Disconnect(reason, close_code, hangup, error=reason not in ORDINARY, breach=reason in BREACHES)
+    assert end == Disconnect(
+        reason,
+        close_code,
+        hangup,
+        error=reason not in ORDINARY,
+        breach=reason in BREACHES,
+        fault=reason in FAULTS,
+        lasting=reason in LASTING,
+    )
 
 
 def test_the_table_is_all_there_is() -> None:
     assert [getattr(disconnect, name) for name, *_ in TABLE] == list(disconnect.ALL)
-    defined = [value for value in vars(disconnect).values() if isinstance(value, Disconnect)]
-    assert sorted(map(repr, defined)) == sorted(map(repr, disconnect.ALL))
+    assert tuple(dict.fromkeys(reason for _, reason, *_ in TABLE)) == disconnect.REASONS
+    assert set(disconnect.HANGUPS) == {reason for _, reason, _, hangup in TABLE if hangup}
+    assert set(disconnect.LASTING_HANGUPS) == LASTING
+    assert disconnect.FAULTS == FAULTS
 
 
 def test_every_code_may_be_sent() -> None:
