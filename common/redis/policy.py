@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 
 from common.redis.resp import REPLY_LIMIT
-
-if TYPE_CHECKING:
-    from common.config import DaemonSettings
 
 
 class Replica(Enum):
@@ -44,7 +41,27 @@ class LinkPolicy:
     """Whether a server that is loading its data is waited for, and no failed attempt (SPEC 2)."""
 
 
-def policy_of(settings: DaemonSettings, *, max_retries: int) -> LinkPolicy:
+class LinkSettings(Protocol):
+    """What a daemon's settings say about its link; in seconds."""
+
+    @property
+    def redis_request_timeout(self) -> float:
+        """REDIS_REQUEST_TIMEOUT."""
+
+    @property
+    def redis_connect_timeout(self) -> float:
+        """REDIS_CONNECT_TIMEOUT."""
+
+    @property
+    def redis_retry_base(self) -> float:
+        """REDIS_RETRY_BASE."""
+
+    @property
+    def redis_retry_max(self) -> float:
+        """REDIS_RETRY_MAX."""
+
+
+def policy_of(settings: LinkSettings, *, max_retries: int) -> LinkPolicy:
     """The policy that a daemon's settings ask for; who makes a link says what is special about it."""
     return LinkPolicy(
         request_timeout=settings.redis_request_timeout,

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 TOPS: Final = ("common", "statusd", "preflightd", "opsd", "bench", "deploy", "fuzz")
 
-KNOWN: Final = frozenset(
-    {
-        ("common.admin", "common.workers"),
-        ("opsd.http1", "opsd.serve"),
-        ("opsd.settings", "opsd.sources"),
-        ("opsd.sources.source", "opsd.sources.workers"),
-    }
-)
-"""Circles that are still there, by their members in order. None may be added; what is mended must be taken out."""
-
 Graph = dict[str, set[str]]
 """Names, and those that each imports."""
 
@@ -107,21 +97,14 @@ def test_circles_are_found() -> None:
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:
-    assert circles(files()) - KNOWN == set()
+    assert circles(files()) == set()
 
 
 def test_no_part_of_a_package_imports_itself_by_way_of_others() -> None:
     graph = files()
     packages = {"", *(name.rpartition(".")[0] for name in graph)}
     found = {circle for package in packages for circle in circles(siblings(graph, package))}
-    assert found - KNOWN == set()
-
-
-def test_what_is_mended_is_known_no_more() -> None:
-    graph = files()
-    packages = {name.rpartition(".")[0] for name in graph}
-    found = circles(graph) | {circle for package in packages for circle in circles(siblings(graph, package))}
-    assert KNOWN - found == set()
+    assert found == set()
 
 
 @pytest.mark.parametrize(
