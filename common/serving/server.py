@@ -51,9 +51,6 @@ RETRY_AFTER: Final = 2
 MAX_TURNED_AWAY: Final = 256
 """Sockets over a limit that are served at the same time, to be told so; more are closed without an answer."""
 
-_TOO_MANY: Final = "too_many_connections"
-_TOO_MANY_PER_ADDRESS: Final = "too_many_connections_per_address"
-
 
 @attrs.frozen
 class ServerPolicy:
@@ -144,25 +141,25 @@ class Server:
             # Closing a socket waits for nothing.
             await accepted.stream.aclose()
 
-    def _admit(self, accepted: Accepted) -> tuple[Ticket | None, str]:
-        """The socket's place, and the limit that keeps it from conversing, if one does.
+    def _admit(self, accepted: Accepted) -> tuple[Ticket | None, Response | None]:
+        """The socket's place, and its refusal if a limit keeps it from conversing.
 
         Such a socket waits for its answer beside the places, of which an address must not fill more than it may have.
         None is a socket that is closed without an answer. A proxy's is nobody's until its head names the client.
         """
         ticket = self._admission.enter()
         if ticket is None:
-            return self._turned_away.enter(), _TOO_MANY
+            return self._turned_away.enter(), _FULL
         if is_trusted(accepted.address, self._policy.trusted_proxies) or ticket.claim(accepted.address):
-            return ticket, ""
+            return ticket, None
         ticket.release()
-        return self._turned_away.enter(), _TOO_MANY_PER_ADDRESS
+        return self._turned_away.enter(), _FULL_PER_ADDRESS
 
-    async def _handle(self, exchange: Exchange, ticket: Ticket, full: str) -> None:
+    async def _handle(self, exchange: Exchange, ticket: Ticket, full: Response | None) -> None:
         """One request, from its first byte to its answer or to the end of the conversation that it opens."""
         policy = self._policy
         # Silent ones must not keep the few places beside for long.
-        within = min(LINGER, policy.handshake_timeout) if full else policy.handshake_timeout
+        within = policy.handshake_timeout if full is None else min(LINGER, policy.handshake_timeout)
         try:
             head = await exchange.read(within=within, trusted=policy.trusted_proxies)
         except BadHead as bad:
@@ -176,10 +173,10 @@ class Server:
                 # For everybody: being full is no illness.
                 await exchange.answer(await self._page(page, head))
             case Upgrade() as upgrade:
-                if not full and not ticket.claim(exchange.address):
-                    full = _TOO_MANY_PER_ADDRESS
-                if full:
-                    await exchange.answer(_unavailable(full, full.replace("_", " ")))
+                if full is None and not ticket.claim(exchange.address):
+                    full = _FULL_PER_ADDRESS
+                if full is not None:
+                    await exchange.answer(full)
                 elif self.turns_away:
                     await exchange.answer(_DRAINING)
                 else:
@@ -250,5 +247,7 @@ def _unavailable(reason: str, text: str) -> Response:
     return refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason, text, retry_after=RETRY_AFTER)
 
 
+_FULL: Final = _unavailable("too_many_connections", "too many connections")
+_FULL_PER_ADDRESS: Final = _unavailable("too_many_connections_per_address", "too many connections per address")
 _DRAINING: Final = _unavailable("draining", "the daemon is going down")
 _BUG: Final = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "internal error")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 COUNTING: Final = ("common", "statusd", "preflightd")
 
-REFUSERS: Final = {"refusal": 1, "_unavailable": 0, "_full": 0, "_turn_away": 1}
+REFUSERS: Final = {"refusal": 1, "_unavailable": 0}
 """What makes a refusal of the public listener, and at which place its reason is."""
 
 ELSEWHERE: Final = "common/admin"
@@ -64,11 +64,11 @@ def test_every_reason_of_a_refusal_is_in_the_table_and_nothing_else() -> None:
         if called not in REFUSERS or name.startswith(ELSEWHERE):
             continue
         reason = literal(tree, call.args[REFUSERS[called]])
-        # The helpers hand on what they are called with; their own callers are seen here, too.
+        # The helper hands on what it is called with; its own callers are seen here, too.
         passed_on += reason is None
         found |= {reason} if reason is not None else set()
     assert found == set(labels.REJECTIONS)
-    assert passed_on == 3, "one helper more: add it to REFUSERS"
+    assert passed_on == 1, "one helper more: add it to REFUSERS"
 
 
 def test_every_end_of_a_conversation_is_in_the_table() -> None:
