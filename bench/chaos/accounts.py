@@ -3,10 +3,10 @@
 The claim is that of SPEC 1: while the daemon's link lives, each message comes once and in order. What stands against it
 is a list of findings, empty if all is well.
 
-A message that is missing between two that came is excused by an outage of the link of the worker that served the client,
-which the worker itself told of: it began between the sending of the former and the coming of the latter, and the
-message was sent before the worker was online again. Whoever asked for gap frames must have got one in between. Messages of which Redis never said whether it took them owe
-nobody anything.
+A message that is missing between two that came is excused by an outage of the link of the worker that served the
+client, which the worker itself told of: it began between the sending of the former and the coming of the latter, and
+the message was sent before the worker was online again. Whoever asked for gap frames must have got one in between.
+Messages of which Redis never said whether it took them owe nobody anything.
 """
 
 from __future__ import annotations

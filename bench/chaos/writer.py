@@ -59,7 +59,7 @@ class Writer:
 
     async def _round(self, console: Console) -> None:
         asked = self._asked
-        runs = [] if self._paused else [*self._busy, *(self._quiet if asked else ())]
+        runs = [] if self._paused else [*self._busy, *(self._quiet if asked is not None else ())]
         if not runs:
             return
         self.number += 1
