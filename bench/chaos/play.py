@@ -63,6 +63,9 @@ FROM_REDIS: Final = RETRY_MAX + CONNECT_TIMEOUT + REQUEST_TIMEOUT
 ARRIVAL: Final = 120.0
 """Seconds until the run is given up that does not get going, or does not recover at all."""
 
+COUNTED: Final = tuple(b"counted %d" % number for number in range(5))
+"""Messages at the end, when nobody publishes anything else."""
+
 CALM: Final = 1.0
 """Seconds without faults in which metrics and clients are counted beside each other."""
 
@@ -231,7 +234,38 @@ class Play:
                 tuple(findings),
             )
         )
+        await self._forwarded_agrees(stage, steady)
         await self._last_frames(stage, crowd)
+
+    async def _forwarded_agrees(self, stage: Stage, steady: Sequence[Guest]) -> None:
+        """Nobody else publishes any more, and nobody else listens: what is forwarded now can be counted to the last."""
+        service = stage.services["statusd"]
+        expected = (await service.figures())["messages_forwarded_total"] + len(COUNTED) * len(steady)
+        async with open_redis(stage.redis) as control:
+            for channel in CHANNELS:
+                await control.publish(channel, COUNTED)
+        found = 0.0
+
+        async def counted() -> bool:
+            nonlocal found
+            found = (await service.figures())["messages_forwarded_total"]
+            return found >= expected and all(
+                guest.visit is not None and _has_got(_status_frame(COUNTED[-1]), guest.visit.client) for guest in steady
+            )
+
+        await wait_for(counted, CALM + self._size.margin)
+        got = sum(
+            guest.visit.client.texts.count(_status_frame(payload))
+            for guest in steady
+            for payload in COUNTED
+            if guest.visit is not None
+        )
+        wanted = len(COUNTED) * len(steady)
+        findings = [] if found == expected else [f"messages_forwarded_total is {found:g}, not {expected:g}"]
+        findings += [] if got == wanted else [f"the clients got {got}"]
+        self.verdicts.append(
+            Verdict("messages_forwarded_total counts what clients get", f"{got} of {wanted} messages", tuple(findings))
+        )
 
     async def _counts_agree(self, stage: Stage, crowd: Crowd, margin: float) -> None:
         findings: list[str] = []
@@ -363,7 +397,7 @@ class Play:
         }
         accounts: dict[str, list[Account]] = {"statusd": [], "preflightd": []}
         findings: dict[str, list[str]] = {"statusd": [], "preflightd": []}
-        extras = {b'{"type":"status","data":"%b"}' % BULK}
+        extras = {_status_frame(payload) for payload in (BULK, *COUNTED)}
         for visit in crowd.visits:
             guest = visit.guest
             if guest.daemon == "statusd":
@@ -485,6 +519,10 @@ def _last(guest: Guest) -> bytes | None:
     visit = guest.visit
     frames = [] if visit is None else visit.client.messages
     return frames[-1] if frames else None
+
+
+def _status_frame(payload: bytes) -> bytes:
+    return b'{"type":"status","data":"%b"}' % payload
 
 
 def _has_got(frame: bytes, client: Client) -> bool:
