@@ -36,6 +36,9 @@ WEATHERS: Final[Mapping[str, Weather]] = {
     "silence": Weather(silent=True),
 }
 
+FLAP: Final = (0.05, 0.8)
+"""Seconds between two cuts of a way that flaps, from and to."""
+
 LONGEST_CUT: Final = 200
 """Bytes behind which a connection is cut at the latest: a few frames."""
 
@@ -66,6 +69,11 @@ async def _on_the_way(fault: Fault, proxy: FaultProxy, rng: random.Random) -> No
             proxy.cut_after(rng.randint(1, LONGEST_CUT))
         case "reset":
             proxy.reset()
+        case "flap":
+            with trio.move_on_after(fault.seconds):
+                while True:
+                    proxy.cut()
+                    await trio.sleep(rng.uniform(*FLAP))
         case "half-close":
             proxy.half_close()
         case "refuse":
@@ -155,6 +163,13 @@ async def _channels_revoked(fault: Fault, stage: Stage, _channel: str) -> None:
         await control.call("ACL", "SETUSER", USER, "allchannels")
 
 
+async def _reads_revoked(fault: Fault, stage: Stage, _channel: str) -> None:
+    async with open_redis(stage.redis) as control:
+        await control.call("ACL", "SETUSER", USER, "-hgetall", "-hlen")
+        await trio.sleep(fault.seconds)
+        await control.call("ACL", "SETUSER", USER, "+@all")
+
+
 _REDIS: Final[Mapping[str, Callable[[Fault, Stage, str], Awaitable[None]]]] = {
     "killed": _redis_killed,
     "stopped": _redis_stopped,
@@ -166,6 +181,7 @@ _REDIS: Final[Mapping[str, Callable[[Fault, Stage, str], Awaitable[None]]]] = {
     "FLUSHALL": _flushall,
     "ACL user deleted": _user_deleted,
     "ACL channels revoked": _channels_revoked,
+    "ACL reads revoked": _reads_revoked,
 }
 
 
@@ -178,12 +194,19 @@ async def _worker_killed(_fault: Fault, service: Service, rng: random.Random) ->
 
 
 async def _worker_stopped(fault: Fault, service: Service, rng: random.Random) -> None:
-    victim = rng.choice(service.workers)
-    _signal(victim, signal.SIGSTOP)
+    await _stopped(rng.choice(service.workers), fault.seconds)
+
+
+async def _parent_stopped(fault: Fault, service: Service, _rng: random.Random) -> None:
+    await _stopped(service.pids[0], fault.seconds)
+
+
+async def _stopped(pid: int, seconds: float) -> None:
+    _signal(pid, signal.SIGSTOP)
     try:
-        await trio.sleep(fault.seconds)
+        await trio.sleep(seconds)
     finally:
-        _signal(victim, signal.SIGCONT)
+        _signal(pid, signal.SIGCONT)
 
 
 async def _parent_killed(_fault: Fault, service: Service, _rng: random.Random) -> None:
@@ -209,6 +232,7 @@ _PROCESS: Final[Mapping[str, Callable[[Fault, Service, random.Random], Awaitable
     # An event loop that is blocked is, from outside, a process that does not run.
     "worker blocked": _worker_stopped,
     "parent killed": _parent_killed,
+    "parent stopped": _parent_stopped,
     "log full": _log_full,
     "descriptors": _descriptors,
 }

@@ -46,6 +46,7 @@ _ON_ANY_WAY: Final = (
     ("cut", (0.0, 0.0)),
     ("cut in mid-frame", (0.0, 0.0)),
     ("reset", (0.0, 0.0)),
+    ("flap", (1.0, 4.0)),
     ("half-close", (0.0, 0.0)),
     ("refuse", (0.5, 4.0)),
 )
@@ -63,10 +64,12 @@ KINDS: Final = (
     Kind("FLUSHALL", REDIS),
     Kind("ACL user deleted", REDIS, (0.5, 3.0)),
     Kind("ACL channels revoked", REDIS, (0.5, 3.0), frozenset({"refused_by_redis"})),
+    Kind("ACL reads revoked", REDIS, (0.5, 3.0), frozenset({"refused_by_redis"})),
     Kind("worker killed", PROCESS, deaths=1),
     Kind("worker stopped", PROCESS, (5.5, 8.0)),
     Kind("worker blocked", PROCESS, (0.5, 3.0)),
     Kind("parent killed", PROCESS, ends=frozenset({"drain"}), deaths=2),
+    Kind("parent stopped", PROCESS, (1.0, 8.0)),
     Kind("log full", PROCESS, (1.0, 3.0), alone=True),
     Kind("descriptors", PROCESS, (1.0, 3.0)),
 )
