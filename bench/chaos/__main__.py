@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -31,6 +32,7 @@ def main() -> NoReturn:
     parser.add_argument("--seed", type=int, metavar="N", help="of the schedule and of the clients [drawn]")
     parser.add_argument("--status", type=int, default=Size().status, metavar="N", help="clients of statusd [80]")
     parser.add_argument("--preflight", type=int, default=Size().preflight, metavar="N", help="of preflightd [40]")
+    parser.add_argument("--logs", type=Path, metavar="DIRECTORY", help="where the daemons' logs are to stay")
     parser.add_argument("--list", action="store_true", help="only say what would be done")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
@@ -39,12 +41,14 @@ def main() -> NoReturn:
     if options.list:
         print(again, *(f"{number:3}  {act}" for number, act in enumerate(acts, 1)), sep="\n")
         sys.exit(0)
+    if options.logs is not None:
+        options.logs.mkdir(parents=True, exist_ok=True)
     without = netem.enter()
     weather = "netem" if netem.here() else f"the proxy's; netem skipped: {without}"
     print(
         f"seed {seed}: {len(acts)} acts, {options.status} + {options.preflight} clients; weather: {weather}", flush=True
     )
-    play = Play(acts, seed, Size(status=options.status, preflight=options.preflight), _say)
+    play = Play(acts, seed, Size(status=options.status, preflight=options.preflight), _say, logs=options.logs)
     try:
         verdicts = trio.run(play.run)
     except BaseException:

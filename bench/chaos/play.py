@@ -39,6 +39,7 @@ from tests.support.raw import open_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from bench.chaos.accounts import Account
     from bench.chaos.crowd import Crowd, Guest, Visit
@@ -90,13 +91,16 @@ class Recovery:
 
 
 class Play:
-    """See the module; `run` is the whole of it. `say` is told what happens."""
+    """See the module; `run` is the whole of it. `say` is told what happens; `logs` is where the daemons' logs stay."""
 
-    def __init__(self, acts: Sequence[Act], seed: int, size: Size, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, acts: Sequence[Act], seed: int, size: Size, say: Callable[[str], None], *, logs: Path | None = None
+    ) -> None:
         self._acts = acts
         self._seed = seed
         self._size = size
         self._say = say
+        self._logs = logs
         self._stage: Stage | None = None
         self._start = 0.0
         self.recoveries: list[Recovery] = []
@@ -110,7 +114,7 @@ class Play:
     async def run(self) -> list[Verdict]:
         """Play it, and say what became of each promise."""
         async with (
-            open_stage(self._seed) as stage,
+            open_stage(self._seed, self._logs) as stage,
             open_traffic(stage.redis, CHANNELS, pace=PACE, subscribers=16 * WORKERS) as traffic,
             trio.open_nursery() as nursery,
         ):
@@ -178,7 +182,9 @@ class Play:
             (delay for name, service in stage.services.items() for delay in _deaths(service)[dead[name] :]), default=0.0
         )
         self.recoveries.append(Recovery(act, seconds, self._bound(act, backoff)))
-        self._say(f"    works again after {seconds:.1f} s (bound {self.recoveries[-1].bound:.1f})")
+        self._say(
+            f"    works again after {seconds:.1f} s (bound {self.recoveries[-1].bound:.1f}); last: {working.obstacle}"
+        )
 
     def _bound(self, act: Act, backoff: float) -> float:
         bound = FROM_REDIS + RESYNC_INTERVAL + AGAIN[1]
@@ -382,9 +388,18 @@ class Play:
             findings += [f"{name}: {traceback[-600:]}" for traceback in journal.tracebacks]
             if stderr := stage.services[name].stderr():
                 findings.append(f"{name} on standard error: {stderr[-600:]}")
+            killed = sum(fault.kind.deaths for fault in self.faults if fault.daemon == name)
+            if len(journal.died) > killed:
+                findings.append(f"{name}: {len(journal.died)} workers died, and {killed} were killed")
             errors = ", ".join(f"{message} x {count}" for message, count in sorted(journal.errors.items()))
             told.append(f"{name}: {errors or 'no errors'}, {journal.dropped} lines dropped")
-        self.verdicts.append(Verdict("no traceback, nothing on standard error", "; ".join(told), tuple(findings)))
+        self.verdicts.append(
+            Verdict(
+                "no traceback, no death that is nobody's doing, nothing on standard error",
+                "; ".join(told),
+                tuple(findings),
+            )
+        )
 
     # -- the books ----------------------------------------------------------------------------------------------------
 
@@ -473,7 +488,7 @@ class Working:
 
     def __init__(self, stage: Stage, crowd: Crowd, traffic: Traffic, writer: Writer) -> None:
         self.writer = writer
-        self.obstacle = "not asked yet"
+        self.obstacle = "nothing"
         self._stage = stage
         self._crowd = crowd
         self._traffic = traffic
@@ -481,6 +496,7 @@ class Working:
 
     def begin(self) -> None:
         """From now on: what was sent before counts for nothing."""
+        self.obstacle = "nothing"
         self._since = {channel: len(sent) for channel, sent in self._traffic.sent.items()}
         self._written = self.writer.number
 

@@ -215,11 +215,12 @@ def _sockets_to(pid: int, port: int) -> set[str]:
 
 
 @asynccontextmanager
-async def open_stage(seed: int) -> AsyncIterator[Stage]:
-    """Everything but the clients; the daemons may not be healthy yet. `seed` is for the chance in the weather."""
+async def open_stage(seed: int, logs: Path | None = None) -> AsyncIterator[Stage]:
+    """Everything but the clients; the daemons may not be healthy yet. `seed` is for the chance in the weather; the
+    daemons' logs are written into `logs`, and thrown away without it."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_embedded_redis())
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        directory = logs or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         services: dict[str, Service] = {}
         client_ways: dict[str, FaultProxy] = {}
         for number, name in enumerate(DAEMONS):

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from bench.chaos import netem
 from bench.chaos.accounts import Account, Channel, Message, audit_preflight, audit_status
 from bench.chaos.crowd import Manner
 from bench.chaos.ends import DOCUMENTED, explained
@@ -206,3 +207,14 @@ def test_verdicts_show_what_was_found() -> None:
     assert text.splitlines()[0] == "kept    kept: 2 of 2"
     assert text.splitlines()[1] == "BROKEN  not kept: 1 of 2"
     assert text.splitlines()[-1].strip() == "and 2 more"
+
+
+# -- netem ------------------------------------------------------------------------------------------------------------
+
+
+def test_where_netem_can_not_be_tried_the_reason_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("CHAOS_NETEM", raising=False)
+    assert netem.probe() == "no unshare on PATH"
+    assert netem.enter() == "no unshare on PATH"
+    assert not netem.here()
