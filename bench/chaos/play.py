@@ -286,7 +286,7 @@ class Play:
                     figures = await service.figures()
                 except OSError:
                     return False
-                return figures.get("connections_active") == steady
+                return figures.get("connections_active") == steady and figures.get("redis_up") == 1
 
             await wait_for(agree, PONG_TIMEOUT + margin)
             ended = sum(value for key, value in figures.items() if key.startswith("disconnects_total"))
