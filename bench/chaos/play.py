@@ -67,6 +67,9 @@ ARRIVAL: Final = 120.0
 COUNTED: Final = tuple(b"counted %d" % number for number in range(5))
 """Messages at the end, when nobody publishes anything else."""
 
+NAP: Final = 0.05
+"""Seconds between two looks at the clock; what is later than twice that counts as starved."""
+
 CALM: Final = 1.0
 """Seconds without faults in which metrics and clients are counted beside each other."""
 
@@ -83,11 +86,17 @@ class Size:
 
 @attrs.frozen
 class Recovery:
-    """After one act: how long it took until everything worked, and how long it might."""
+    """After one act: how long it took until everything worked, and how long it might; and of that time how long this
+    process, with its clients and proxies, was not given a core."""
 
     act: Act
     seconds: float
     bound: float
+    starved: float
+
+    def __str__(self) -> str:
+        starved = f", of which {self.starved:.1f} without a core" if self.starved >= 1.0 else ""
+        return f"{self.seconds:.1f} s{starved} (bound {self.bound:.1f})"
 
 
 class Play:
@@ -103,6 +112,7 @@ class Play:
         self._logs = logs
         self._stage: Stage | None = None
         self._start = 0.0
+        self._starved = 0.0
         self.recoveries: list[Recovery] = []
         self.verdicts: list[Verdict] = []
 
@@ -121,6 +131,7 @@ class Play:
             self._stage = stage
             writer = Writer(stage.redis, BUSY, QUIET, WRITES)
             nursery.start_soon(writer.run)
+            nursery.start_soon(self._measure_starvation)
             crowd = invite(
                 stage,
                 self._seed,
@@ -155,9 +166,9 @@ class Play:
                 f"{len(self.recoveries)} acts, longest {max(one.seconds for one in self.recoveries):.1f} s;"
                 f" closest to its bound {slowest.seconds:.1f} of {slowest.bound:.1f} s",
                 tuple(
-                    f"{one.act}: {one.seconds:.1f} s, bound {one.bound:.1f}"
+                    f"{one.act}: {one}"
                     for one in self.recoveries
-                    if one.seconds > one.bound + self._size.margin
+                    if one.seconds - one.starved > one.bound + self._size.margin
                 ),
             ),
         )
@@ -174,6 +185,7 @@ class Play:
             for fault in act.faults:
                 nursery.start_soon(perform, fault, stage, CHANNELS[0])
         over = trio.current_time()
+        starved = self._starved
         working.begin()
         # What a successor's delay is, the daemon says; and it says it at once.
         await self._within(working.check, "everything works again", working)
@@ -181,10 +193,16 @@ class Play:
         backoff = max(
             (delay for name, service in stage.services.items() for delay in _deaths(service)[dead[name] :]), default=0.0
         )
-        self.recoveries.append(Recovery(act, seconds, self._bound(act, backoff)))
-        self._say(
-            f"    works again after {seconds:.1f} s (bound {self.recoveries[-1].bound:.1f}); last: {working.obstacle}"
-        )
+        self.recoveries.append(Recovery(act, seconds, self._bound(act, backoff), self._starved - starved))
+        self._say(f"    works again after {self.recoveries[-1]}; last: {working.obstacle}")
+
+    async def _measure_starvation(self) -> None:
+        """What we sleep too long: clients and proxies are as late as that, and so is all that waits for them."""
+        while True:
+            due = trio.current_time() + NAP
+            await trio.sleep_until(due)
+            late = trio.current_time() - due
+            self._starved += late if late > NAP else 0.0
 
     def _bound(self, act: Act, backoff: float) -> float:
         bound = FROM_REDIS + RESYNC_INTERVAL + AGAIN[1]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.sensitive,
     pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes, and /proc: Linux"),
 ]
 
