@@ -85,6 +85,17 @@ class Size:
 
 
 @attrs.frozen
+class Holdings:
+    """What a daemon has for itself, with nobody there: descriptors of all its processes, tasks of its workers."""
+
+    descriptors: int
+    tasks: int
+
+    def __str__(self) -> str:
+        return f"{self.descriptors} and {self.tasks}"
+
+
+@attrs.frozen
 class Recovery:
     """After one act: how long it took until everything worked, and how long it might; and of that time how long this
     process, with its clients and proxies, was not given a core."""
@@ -144,14 +155,16 @@ class Play:
             await self._within(stage.healthy, "both daemons healthy")
             # The measure of the machine: how long a start takes.
             self._start = trio.current_time() - begun
-            descriptors = {name: service.descriptors() for name, service in stage.services.items()}
+            before = {
+                name: Holdings(service.descriptors(), await service.tasks()) for name, service in stage.services.items()
+            }
             nursery.start_soon(crowd.run)
             working = Working(stage, crowd, traffic, writer)
             await self._within(working.check, "everybody is served", working)
             for number, act in enumerate(self._acts, 1):
                 await self._act(number, act, stage, working)
             await self._close_books(stage, crowd, traffic, writer)
-            await self._check_left_over(stage, crowd, descriptors)
+            await self._check_left_over(stage, crowd, before)
             await self._end(stage)
             skew = time.time() - trio.current_time()
             journals = {name: read(service.lines(), skew) for name, service in stage.services.items()}
@@ -338,11 +351,10 @@ class Play:
             Verdict("every checklist client's last frame is the hash", f"{len(guests)} clients", tuple(findings))
         )
 
-    async def _check_left_over(self, stage: Stage, crowd: Crowd, before: dict[str, int]) -> None:
+    async def _check_left_over(self, stage: Stage, crowd: Crowd, before: dict[str, Holdings]) -> None:
         """Everybody leaves; then nothing of them is left in the daemons nor in Redis."""
         crowd.go_home()
         findings: list[str] = []
-        told: list[str] = []
 
         async def nothing(service: Service) -> list[str]:
             try:
@@ -354,7 +366,7 @@ class Play:
                 for name in ("connections_active", "topics_active", "backlog_bytes")
                 if figures[name]
             ]
-            more = service.descriptors() - before[service.name]
+            more = service.descriptors() - before[service.name].descriptors
             return [*left, *([f"{service.name}: {more} descriptors more"] if more > 0 else [])]
 
         async def subscriptions() -> list[str]:
@@ -374,12 +386,16 @@ class Play:
             return not findings
 
         await wait_for(clean, LINGER + PONG_TIMEOUT + self._size.margin)
-        told = [
-            f"{name} {service.descriptors()} descriptors ({before[name]} before)"
-            for name, service in stage.services.items()
-        ]
+        told = []
+        for name, service in stage.services.items():
+            descriptors, tasks = service.descriptors(), await service.tasks()
+            told.append(f"{name} {descriptors} descriptors and {tasks} tasks, {before[name]} before")
+            if tasks > before[name].tasks:
+                findings.append(f"{name}: {tasks - before[name].tasks} tasks more")
         self.verdicts.append(
-            Verdict("no connection, topic, descriptor or subscription is left over", "; ".join(told), tuple(findings))
+            Verdict(
+                "no connection, topic, task, descriptor or subscription is left over", "; ".join(told), tuple(findings)
+            )
         )
 
     async def _end(self, stage: Stage) -> None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from common.embedded import EmbeddedRedis
     from tests.faultproxy import FaultProxy
+    from tests.support.raw import Answer
 
 WORKERS: Final = 2
 RETRY_MAX: Final = 2
@@ -73,6 +75,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "preflightd": {"resync_interval": f"{RESYNC_INTERVAL}s"},
 }
 _TAIL: Final = 12
+_RATION: Final = 0.5
 
 
 class Service:
@@ -81,6 +84,7 @@ class Service:
     def __init__(self, name: str, log: IO[bytes], errors: IO[bytes], redis_way: FaultProxy) -> None:
         self.name = name
         self.port = free_port()
+        self.admin_port = free_port()
         self.redis_way = redis_way
         self.starts = 0
         self.code: int | None = None
@@ -136,7 +140,8 @@ class Service:
 
     async def keep(self) -> None:
         """Start it, and again whenever it ends, until `end`."""
-        settings = {**_SETTINGS, **_OWN[self.name], "listen_addr": f"{HOST}:{self.port}"}
+        places = {"listen_addr": f"{HOST}:{self.port}", "admin_listen_addr": f"{HOST}:{self.admin_port}"}
+        settings = {**_SETTINGS, **_OWN[self.name], **places}
         url = f"redis://{USER}:{PASSWORD}@{HOST}:{self.redis_way.port}/{DATABASES[self.name]}"
         environ = environment(url, settings, module=self.name)
         try:
@@ -178,6 +183,20 @@ class Service:
         page = (await fetch(self.port, "/metrics")).body.decode()
         samples = (line.rpartition(" ") for line in page.splitlines() if line and not line.startswith("#"))
         return {name.removeprefix(f"{PREFIXES[self.name]}_"): float(value) for name, _, value in samples}
+
+    async def tasks(self) -> int:
+        """How many tasks there are in all its workers, by their own snapshots. Raises OSError if it can't be asked."""
+        workers = json.loads((await self._ask_admin("/workers/status")).body)["workers"]
+        snapshots = [await self._ask_admin(f"/workers/snapshot/{worker}") for worker in workers]
+        return sum(json.loads(snapshot.body)["scheduler"]["tasks"] for snapshot in snapshots)
+
+    async def _ask_admin(self, path: str) -> Answer:
+        # Snapshots are rationed.
+        while (answer := await fetch(self.admin_port, path, headers={"Host": "localhost"})).status != HTTPStatus.OK:
+            if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                raise OSError(f"{path}: {answer.status}")
+            await trio.sleep(_RATION)
+        return answer
 
 
 class Stage:
