@@ -194,19 +194,26 @@ async def _worker_killed(_fault: Fault, service: Service, rng: random.Random) ->
 
 
 async def _worker_stopped(fault: Fault, service: Service, rng: random.Random) -> None:
-    await _stopped(rng.choice(service.workers), fault.seconds)
+    await _stopped([rng.choice(service.workers)], fault.seconds)
 
 
 async def _parent_stopped(fault: Fault, service: Service, _rng: random.Random) -> None:
-    await _stopped(service.pids[0], fault.seconds)
+    await _stopped(service.pids[:1], fault.seconds)
 
 
-async def _stopped(pid: int, seconds: float) -> None:
-    _signal(pid, signal.SIGSTOP)
+async def _all_stopped(fault: Fault, service: Service, _rng: random.Random) -> None:
+    """As when its machine sleeps."""
+    await _stopped(service.pids, fault.seconds)
+
+
+async def _stopped(pids: Sequence[int], seconds: float) -> None:
+    for pid in pids:
+        _signal(pid, signal.SIGSTOP)
     try:
         await trio.sleep(seconds)
     finally:
-        _signal(pid, signal.SIGCONT)
+        for pid in pids:
+            _signal(pid, signal.SIGCONT)
 
 
 async def _parent_killed(_fault: Fault, service: Service, _rng: random.Random) -> None:
@@ -233,6 +240,7 @@ _PROCESS: Final[Mapping[str, Callable[[Fault, Service, random.Random], Awaitable
     "worker blocked": _worker_stopped,
     "parent killed": _parent_killed,
     "parent stopped": _parent_stopped,
+    "all stopped": _all_stopped,
     "log full": _log_full,
     "descriptors": _descriptors,
 }

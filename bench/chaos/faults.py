@@ -66,10 +66,11 @@ KINDS: Final = (
     Kind("ACL channels revoked", REDIS, (0.5, 3.0), frozenset({"refused_by_redis"})),
     Kind("ACL reads revoked", REDIS, (0.5, 3.0), frozenset({"refused_by_redis"})),
     Kind("worker killed", PROCESS, deaths=1),
-    Kind("worker stopped", PROCESS, (5.5, 8.0)),
+    Kind("worker stopped", PROCESS, (5.5, 9.0)),
     Kind("worker blocked", PROCESS, (0.5, 3.0)),
     Kind("parent killed", PROCESS, ends=frozenset({"drain"}), deaths=2),
     Kind("parent stopped", PROCESS, (1.0, 8.0)),
+    Kind("all stopped", PROCESS, (1.0, 9.0)),
     Kind("log full", PROCESS, (1.0, 3.0), alone=True),
     Kind("descriptors", PROCESS, (1.0, 3.0)),
 )

@@ -22,7 +22,6 @@ from bench.chaos.journal import read
 from bench.chaos.stage import (
     CONNECT_TIMEOUT,
     DRAIN_TIMEOUT,
-    PONG_TIMEOUT,
     REQUEST_TIMEOUT,
     RESYNC_INTERVAL,
     RETRY_MAX,
@@ -76,11 +75,12 @@ CALM: Final = 1.0
 
 @attrs.frozen(kw_only=True)
 class Size:
-    """How much of everything: clients of each daemon, and the seconds that are allowed beyond what is promised, for a
-    machine that has other things to do."""
+    """How much of everything: clients of each daemon, the seconds until one that is silent is ended, and those that are
+    allowed beyond what is promised, for a machine that has other things to do."""
 
     status: int = 80
     preflight: int = 40
+    pong_timeout: float = 7.0
     margin: float = 15.0
 
 
@@ -135,7 +135,7 @@ class Play:
     async def run(self) -> list[Verdict]:
         """Play it, and say what became of each promise."""
         async with (
-            open_stage(self._seed, self._logs) as stage,
+            open_stage(self._seed, pong_timeout=self._size.pong_timeout, logs=self._logs) as stage,
             open_traffic(stage.redis, CHANNELS, pace=PACE, subscribers=16 * WORKERS) as traffic,
             trio.open_nursery() as nursery,
         ):
@@ -224,9 +224,9 @@ class Play:
                 bound += backoff + self._start
             if fault.name == "parent killed":
                 bound += DRAIN_TIMEOUT + self._start
-            if fault.name in {"silence", "worker stopped"}:
+            if fault.name in {"silence", "worker stopped", "all stopped"}:
                 # Clients whose connections nobody told of their end notice it by the answer that does not come.
-                bound += PONG_TIMEOUT / 4
+                bound += self._size.pong_timeout
         return bound
 
     async def _within(
@@ -319,7 +319,7 @@ class Play:
                     return False
                 return figures.get("connections_active") == steady and figures.get("redis_up") == 1
 
-            await wait_for(agree, PONG_TIMEOUT + margin)
+            await wait_for(agree, self._size.pong_timeout + margin)
             ended = sum(value for key, value in figures.items() if key.startswith("disconnects_total"))
             active, total = figures.get("connections_active", -1.0), figures.get("connections_total", -1.0)
             if active != steady:
@@ -385,7 +385,7 @@ class Play:
             findings += await subscriptions()
             return not findings
 
-        await wait_for(clean, LINGER + PONG_TIMEOUT + self._size.margin)
+        await wait_for(clean, LINGER + self._size.pong_timeout + self._size.margin)
         told = []
         for name, service in stage.services.items():
             descriptors, tasks = service.descriptors(), await service.tasks()

@@ -41,7 +41,6 @@ RETRY_MAX: Final = 2
 CONNECT_TIMEOUT: Final = 2
 REQUEST_TIMEOUT: Final = 1
 RESYNC_INTERVAL: Final = 5
-PONG_TIMEOUT: Final = 20
 DRAIN_TIMEOUT: Final = 3
 """Seconds, all of them."""
 
@@ -64,7 +63,6 @@ _SETTINGS: Final = {
     "redis_connect_timeout": f"{CONNECT_TIMEOUT}s",
     "redis_request_timeout": f"{REQUEST_TIMEOUT}s",
     "ping_interval": "1s",
-    "pong_timeout": f"{PONG_TIMEOUT}s",
     "write_timeout": "5s",
     "handshake_timeout": "5s",
     "max_backlog": "256KB",
@@ -81,7 +79,9 @@ _RATION: Final = 0.5
 class Service:
     """One daemon through all its lives; made by `open_stage`, whose nursery keeps it alive."""
 
-    def __init__(self, name: str, log: IO[bytes], errors: IO[bytes], redis_way: FaultProxy) -> None:
+    def __init__(
+        self, name: str, log: IO[bytes], errors: IO[bytes], redis_way: FaultProxy, pong_timeout: float
+    ) -> None:
         self.name = name
         self.port = free_port()
         self.admin_port = free_port()
@@ -91,6 +91,7 @@ class Service:
         """How it ended, when it was told to."""
         self._log = log
         self._errors = errors
+        self._pong_timeout = pong_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = False
 
@@ -141,7 +142,7 @@ class Service:
     async def keep(self) -> None:
         """Start it, and again whenever it ends, until `end`."""
         places = {"listen_addr": f"{HOST}:{self.port}", "admin_listen_addr": f"{HOST}:{self.admin_port}"}
-        settings = {**_SETTINGS, **_OWN[self.name], **places}
+        settings = {**_SETTINGS, **_OWN[self.name], **places, "pong_timeout": f"{self._pong_timeout:g}s"}
         url = f"redis://{USER}:{PASSWORD}@{HOST}:{self.redis_way.port}/{DATABASES[self.name]}"
         environ = environment(url, settings, module=self.name)
         try:
@@ -234,7 +235,7 @@ def _sockets_to(pid: int, port: int) -> set[str]:
 
 
 @asynccontextmanager
-async def open_stage(seed: int, logs: Path | None = None) -> AsyncIterator[Stage]:
+async def open_stage(seed: int, *, pong_timeout: float, logs: Path | None = None) -> AsyncIterator[Stage]:
     """Everything but the clients; the daemons may not be healthy yet. `seed` is for the chance in the weather; the
     daemons' logs are written into `logs`, and thrown away without it."""
     async with AsyncExitStack() as stack:
@@ -248,7 +249,7 @@ async def open_stage(seed: int, logs: Path | None = None) -> AsyncIterator[Stage
             # Read and appended to by one descriptor: a log that is full must not lose its place.
             log = stack.enter_context((directory / f"{name}.log").open("a+b"))
             errors = stack.enter_context((directory / f"{name}.err").open("a+b"))
-            services[name] = Service(name, log, errors, redis_way)
+            services[name] = Service(name, log, errors, redis_way, pong_timeout)
             client_ways[name] = await stack.enter_async_context(open_fault_proxy(services[name].port, rng=rng))
         stage = Stage(redis, services, client_ways)
         await stage.admit_daemons()

@@ -32,7 +32,9 @@ ACTS: Final = (
 
 
 async def test_the_books_balance_after_a_few_faults(redis_program: Path) -> None:
-    play = Play(ACTS, seed=1, size=Size(status=12, preflight=8, margin=PATIENCE), say=lambda _: None)
+    play = Play(
+        ACTS, seed=1, size=Size(status=12, preflight=8, pong_timeout=PATIENCE, margin=PATIENCE), say=lambda _: None
+    )
     verdicts = await play.run()
     assert all(verdict.kept for verdict in verdicts), render(verdicts)
     assert len(play.recoveries) == len(ACTS)
