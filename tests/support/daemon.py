@@ -283,7 +283,7 @@ async def open_daemon(
     directory, or in `cwd`.
     """
     with _file() as out, _file() as err:
-        process = _spawn(
+        process = spawn(
             (*_PYTHON, module) if command is None else command,
             environment(redis, settings, module=module),
             out.fileno() if stdout is None else stdout,
@@ -317,9 +317,10 @@ async def open_daemon(
                     await daemon.wait_exit()
 
 
-def _spawn(
-    command: Sequence[str], environ: Mapping[str, str], stdout: int, stderr: int, cwd: Path | None
+def spawn(
+    command: Sequence[str], environ: Mapping[str, str], stdout: int, stderr: int, cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, in a session of its own; the caller ends it."""
     # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the death signal is sent when that thread ends.
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
     # A session of its own: a test may signal its whole group.

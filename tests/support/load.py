@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from common.embedded import EmbeddedRedis
 
 PACE: Final = 0.02
-"""Seconds between two rounds, and between two attempts to reach a server that is away."""
+"""Seconds between two rounds unless told otherwise, and between two attempts to reach a server that is away."""
 
 LAG: Final = 3.0
 """Seconds after which an answer of Redis says nothing certain: a subscriber that it counted may have left long ago."""
@@ -37,6 +37,9 @@ LAG: Final = 3.0
 # Its stub says "a tuple of one", and no result.
 pack: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
 """The bytes of one command."""
+
+FULL: Final = "ERR max number of clients reached"
+"""What a server that is full says, unasked, before it closes."""
 
 _TAIL: Final = 256
 
@@ -108,6 +111,8 @@ class Console:
             while len(replies) < len(commands):
                 reply = self._reader.gets()
                 if reply is not ...:
+                    if str(reply) == FULL:
+                        raise RedisGoneError(FULL)
                     assert not isinstance(reply, hiredis.ReplyError), reply
                     replies.append(reply)
                 elif data := await self._stream.receive_some(1 << 16):
@@ -122,10 +127,12 @@ class Console:
 class Traffic:
     """See the module; made by `open_traffic`."""
 
-    def __init__(self, redis: EmbeddedRedis, channels: Iterable[str]) -> None:
+    def __init__(self, redis: EmbeddedRedis, channels: Iterable[str], *, pace: float, subscribers: int) -> None:
         self.era = 0
         self.sent: dict[str, list[Sent]] = {channel: [] for channel in channels}
         self._redis = redis
+        self._pace = pace
+        self._subscribers = subscribers
         self._console: Console | None = None
         self._turn = trio.Lock()
         self._stopping = False
@@ -250,18 +257,21 @@ class Traffic:
                 )
                 certain = trio.current_time() - now < LAG
                 for sent, subscribers in zip(batch, counts, strict=True):
-                    assert subscribers in (0, 1)
+                    assert subscribers in range(self._subscribers + 1)
                     sent.heard = bool(subscribers) if certain or not subscribers else None
                 if self._stopping and all(sent.heard for sent in batch):
                     self._stopped.set()
                     return
-            await trio.sleep(PACE)
+            await trio.sleep(self._pace)
 
 
 @asynccontextmanager
-async def open_traffic(redis: EmbeddedRedis, channels: Iterable[str]) -> AsyncIterator[Traffic]:
-    """Traffic that flows until the block ends."""
-    traffic = Traffic(redis, channels)
+async def open_traffic(
+    redis: EmbeddedRedis, channels: Iterable[str], *, pace: float = PACE, subscribers: int = 1
+) -> AsyncIterator[Traffic]:
+    """Traffic that flows until the block ends: a round every `pace` seconds, each message of it to so many subscribers
+    at most, one for each process that has a link."""
+    traffic = Traffic(redis, channels, pace=pace, subscribers=subscribers)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(traffic.run)
         yield traffic

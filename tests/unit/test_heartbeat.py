@@ -293,3 +293,53 @@ async def test_answers_that_wait_to_be_read_count_when_the_process_was_held_up(m
             await trio.testing.wait_all_tasks_blocked()
             assert peer.ends == []
             heartbeat.remove(peer)
+
+
+async def test_time_in_which_the_process_stood_still_is_nobodys_silence(mock_clock: MockClock) -> None:
+    async with beating() as heartbeat:
+        answering, silent = FakePeer(answers=True), FakePeer()
+        heartbeat.add(answering)
+        heartbeat.add(silent)
+        for _ in range(4):
+            await step(mock_clock, INTERVAL)
+        stood_still = 2 * TIMEOUT
+        await step(mock_clock, stood_still)
+        assert answering.ends == []
+        assert silent.ends == []
+        while not silent.ends and trio.current_time() < 2 * TIMEOUT + stood_still:
+            await step(mock_clock, INTERVAL / 10)
+        # All but the time until the ping that was due: in that it could have been heard.
+        ((ended, why),) = silent.ends
+        assert ended == pytest.approx(TIMEOUT + stood_still - INTERVAL, abs=INTERVAL / 10)
+        assert why is PONG_TIMEOUT
+        assert answering.ends == []
+
+
+async def test_however_often_it_stands_still_a_silent_peer_is_ended(mock_clock: MockClock) -> None:
+    async with beating() as heartbeat:
+        silent = FakePeer()
+        heartbeat.add(silent)
+        stood_still = 0.0
+        while not silent.ends and trio.current_time() < 20 * TIMEOUT:
+            await step(mock_clock, 3 * INTERVAL)
+            stood_still += 2 * INTERVAL
+            await step(mock_clock, INTERVAL)
+        assert silent.ends, "it was never heard"
+        assert TIMEOUT <= silent.ends[0][0] <= TIMEOUT + stood_still + INTERVAL
+
+
+async def test_a_hold_up_is_forgotten_when_it_matters_to_nobody(mock_clock: MockClock) -> None:
+    async with beating() as heartbeat:
+        heartbeat.add(FakePeer(answers=True))
+        await trio.testing.wait_all_tasks_blocked()
+        await step(mock_clock, 10 * INTERVAL)
+        assert len(heartbeat._hold_ups) == 1
+        for _ in range(int((TIMEOUT + 10 * INTERVAL) / INTERVAL) + 1):
+            await step(mock_clock, INTERVAL)
+        assert len(heartbeat._hold_ups) == 0
+
+
+async def step(clock: MockClock, seconds: float) -> None:
+    """Let time go by in one leap, as for a process that stands still."""
+    clock.jump(seconds)
+    await trio.testing.wait_all_tasks_blocked()
