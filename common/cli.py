@@ -117,8 +117,7 @@ def _serve(daemon: Daemon[S], environ: Mapping[str, str], options: argparse.Name
         return BAD_CONFIGURATION
     with open_logs(loaded.settings.log_level, daemon.name) as log:
         tune_collector()
-        if options.worker is not None:
-            inherited = Inherited(options.worker, options.channel, options.listeners)
+        if (inherited := Inherited.parsed(options)) is not None:
             return trio.run(serve_worker, daemon, loaded.settings, inherited, log)
         for warning in loaded.warnings:
             log.warning("configuration", warning=warning)

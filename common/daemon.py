@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 REPLY_MARGIN: Final = 64 << 20
 """Bytes beyond MAX_PAYLOAD that a message may have and still be read and dropped; a larger one costs the link."""
 
+NEWCOMERS_WAIT: Final = 5.0
+"""Seconds that newcomers wait at the start, on sockets that are kept for the daemon; then they hear what is wrong."""
+
 OBSERVE_INTERVAL: Final = 60.0
 """Seconds between two looks at what Redis is set to, while the link has no news: it may be set anew at any time."""
 
@@ -85,8 +88,9 @@ class Daemon(Generic[S]):
 class Service(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
-    `make_fleet` is given this process's report and returns the view of all processes. `connect` and `rng` are for
-    tests: the stream to Redis and the jitter's generator.
+    `make_fleet` is given this process's report and returns the view of all processes. `kept` says that the listening
+    sockets stay open when the daemon ends (`common.activation`). `connect` and `rng` are for tests: the stream to Redis
+    and the jitter's generator.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Service(Generic[S]):
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         rng: random.Random | None = None,
         make_fleet: Callable[[Callable[[], Report]], Fleet] = Alone,
+        kept: bool = False,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -146,7 +151,10 @@ class Service(Generic[S]):
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
         self.fleet = make_fleet(reporter.report)
-        self.door = Door()
+        self._kept = kept
+        self.door = Door(shut=kept)
+        self.ready = trio.Event()
+        """Set when Redis has been reached for the first time."""
         self.server = Server(
             policy=ServerPolicy(
                 peer=PeerPolicy(
@@ -205,10 +213,18 @@ class Service(Generic[S]):
                 await stop.wait()
                 waiting.cancel_scope.cancel()
 
+            async def open_door() -> None:
+                with trio.move_on_after(NEWCOMERS_WAIT):
+                    await self.ready.wait()
+                self.door.reopen()
+
             waiting.start_soon(wait_stop)
+            if self._kept:
+                waiting.start_soon(open_door)
             try:
                 await nursery.start(self.hub.link.run)
                 self.log.info("ready")
+                self.ready.set()
             except (RedisUnavailable, RedisRefused) as error:
                 self.log.error("redis unavailable at start", error=quote(str(error)))
                 code = REDIS_FAILED
@@ -242,6 +258,9 @@ class Service(Generic[S]):
             self.log.info("drain delayed", seconds=settings.drain_delay, connections=len(server.peers))
             await trio.sleep(settings.drain_delay)
         server.turns_away = True
+        if self._kept:
+            # They are the successor's: whoever comes now waits for it, and is not refused.
+            self.door.leave()
         peers = list(server.peers)
         self.log.info("draining", connections=len(peers))
         start = trio.current_time()

@@ -1,11 +1,12 @@
 """The process that an operator starts: from a good configuration to the exit code (SPEC 6).
 
-It owns the listening sockets, the operator's too, and, if asked for, a private Redis; it serves by itself or through
-workers.
+It owns the listening sockets, which it makes or the service manager has made for it, the operator's too, and, if asked
+for, a private Redis; it serves by itself or through workers, and tells the service manager how it is.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from contextlib import AsyncExitStack, ExitStack
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import trio
 
+from common.activation import passed_descriptors, without_personal
 from common.admin.access import Access
 from common.admin.probe import Probe
 from common.admin.roster import Roster
@@ -26,10 +28,11 @@ from common.daemon import BAD_CONFIGURATION, Daemon, Service
 from common.embedded import EmbeddedRedisError, open_embedded_redis
 from common.metrics import supervised
 from common.modules import module_command
+from common.notify import Notifier
 from common.redis.url import parse_redis_url
 from common.signals import run_until_told
 from common.version import version
-from common.web.listener import bind, bound_to
+from common.web.listener import bind, bound_to, take_over
 from common.web.path import Target
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
@@ -44,13 +47,25 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Settings)
 
 
+@attrs.frozen
+class Parts:
+    """What the process has before its event loop."""
+
+    listeners: Sequence[socket.socket]
+    kept: bool
+    """Whether the sockets are the service manager's, and stay open when the daemon ends."""
+    admin: AdminSockets | None
+    notifier: Notifier
+
+
 def serve_process(daemon: Daemon[S], settings: S, environ: Mapping[str, str], log: Logger, *, embedded: bool) -> int:
     """Serve until told to end; return the exit code. `embedded` serves with a private Redis."""
     raise_file_limit(log)
+    passed = passed_descriptors(environ, os.getpid())
     with ExitStack() as stack:
-        address: object = settings.listen_addr
+        address: object = passed or settings.listen_addr
         try:
-            listeners = bind(settings.listen_addr)
+            listeners = take_over(passed) if passed else bind(settings.listen_addr)
             for listener in listeners:
                 stack.callback(listener.close)
             admin = None
@@ -60,7 +75,9 @@ def serve_process(daemon: Daemon[S], settings: S, environ: Mapping[str, str], lo
         except OSError as error:
             log.error("can't listen", address=str(address), error=error.strerror or str(error))
             return BAD_CONFIGURATION
-        serve = partial(_serve, daemon, settings, dict(environ), listeners, admin, log, embedded)
+        notifier = Notifier.of_process(environ, os.getpid(), log)
+        parts = Parts(listeners, bool(passed), admin, notifier)
+        serve = partial(_serve, daemon, settings, without_personal(environ), parts, log, embedded)
         return trio.run(run_until_told, serve, log)
 
 
@@ -79,12 +96,12 @@ async def _serve(
     daemon: Daemon[S],
     settings: S,
     environ: dict[str, str],
-    listeners: Sequence[socket.socket],
-    admin: AdminSockets | None,
+    parts: Parts,
     log: Logger,
     embedded: bool,
     stop: trio.Event,
 ) -> int:
+    listeners, admin = parts.listeners, parts.admin
     async with AsyncExitStack() as stack:
         if embedded:
             try:
@@ -110,23 +127,25 @@ async def _serve(
         log.info("listening", addresses=bound_to(listeners), **({} if admin is None else {"admin": admin.names}))
         source: Source
         run: Callable[[trio.Event], Awaitable[int]]
+        ready: trio.Event
         if settings.workers == 1:
-            service = Service(daemon, settings, log)
-            run = partial(service.run, listeners)
+            service = Service(daemon, settings, log, kept=parts.kept)
+            run, ready = partial(service.run, listeners), service.ready
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report
         else:
             source = roster = Roster(about(daemon, settings))
             supervisor = Supervisor(
-                Spawner(module_command(daemon.name, "serve"), environ, listeners),
+                Spawner(module_command(daemon.name, "serve"), environ, listeners, parts.kept),
                 settings.workers,
                 settings.drain_delay + settings.drain_timeout,
                 log,
                 observer=roster if admin else None,
                 own_report=partial(supervised, daemon.metrics_prefix),
             )
-            run = supervisor.run
+            run, ready = supervisor.run, supervisor.ready
             report = supervisor.report
+        run = partial(parts.notifier.accompany, run, ready)
         if admin is None:
             return await run(stop)
         server = AdminServer(

@@ -6,17 +6,21 @@ tmux watcher, and the HTTP server, which all end when it is told to end. None bu
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common.activation import passed_descriptors
 from common.config import describe
+from common.notify import Notifier
 from common.signals import run_until_told
 from common.version import version
-from common.web.listener import bind, bound_to
+from common.web.listener import bind, bound_to, take_over
 from opsd.alerts import Alerts, Outcomes
 from opsd.api import Parts
 from opsd.app import make_app
@@ -49,23 +53,36 @@ RESTART_DELAY: Final = 1.0
 
 def serve_process(settings: OpsSettings, environ: Mapping[str, str], log: Logger) -> int:
     """Serve until told to end; return the exit code."""
+    passed = passed_descriptors(environ, os.getpid())
     try:
-        listeners = bind(settings.listen_addr)
+        listeners = take_over(passed) if passed else bind(settings.listen_addr)
     except OSError as error:
-        log.error("can't listen", address=str(settings.listen_addr), error=error.strerror or str(error))
+        log.error("can't listen", address=str(passed or settings.listen_addr), error=error.strerror or str(error))
         return BAD_CONFIGURATION
     try:
+        if settings.token is None and not all(map(_is_local, listeners)):
+            log.error("bad configuration", error=f"{bound_to(listeners)} needs {settings.prefix}TOKEN")
+            return BAD_CONFIGURATION
         return trio.run(_serve, settings, environ, listeners, log)
     finally:
         for listener in listeners:
             listener.close()
 
 
+def _is_local(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it, by TCP: the settings know it of what they name, not of what was passed."""
+    name = listener.getsockname()
+    return isinstance(name, tuple) and ip_address(name[0]).is_loopback
+
+
 async def _serve(
     settings: OpsSettings, environ: Mapping[str, str], listeners: Sequence[socket.socket], log: Logger
 ) -> int:
     log.info("starting", daemon="opsd", version=version(), settings=describe(settings))
-    return await run_until_told(partial(_run, settings, environ, listeners, log), log)
+    notifier = Notifier.of_process(environ, os.getpid(), log)
+    ready = trio.Event()
+    run = partial(_run, settings, environ, listeners, log, ready)
+    return await run_until_told(partial(notifier.accompany, run, ready), log)
 
 
 async def _run(
@@ -73,6 +90,7 @@ async def _run(
     environ: Mapping[str, str],
     listeners: Sequence[socket.socket],
     log: Logger,
+    ready: trio.Event,
     stop: trio.Event,
 ) -> int:
     rng = random.SystemRandom()
@@ -123,6 +141,7 @@ async def _run(
         if alerts is not None:
             nursery.start_soon(_keep, "alerts", partial(alerts.run, board), log)
         log.info("listening", addresses=bound_to(listeners))
+        ready.set()
         await server.run(listeners, stop, closing)
         nursery.cancel_scope.cancel()
     log.info("stopped", code=OK)

@@ -21,7 +21,7 @@ from common.workers.member import Member
 from common.workers.orders import heed_orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from common.exposition import Report
     from common.logs import Logger
@@ -39,11 +39,21 @@ class Inherited:
     worker: int
     channel: int
     listeners: tuple[int, ...]
+    kept: bool = False
+    """Whether the sockets stay open when the daemon ends."""
 
+    def arguments(self) -> list[str]:
+        """The arguments of the `serve` command that make a process this worker."""
+        listeners = ",".join(map(str, self.listeners))
+        kept = ["--kept"] if self.kept else []
+        return [f"--worker={self.worker}", f"--channel={self.channel}", f"--listeners={listeners}", *kept]
 
-def worker_arguments(worker: int, channel: int, listeners: Sequence[int]) -> list[str]:
-    """The arguments of the `serve` command that make a process a worker."""
-    return [f"--worker={worker}", f"--channel={channel}", f"--listeners={','.join(map(str, listeners))}"]
+    @classmethod
+    def parsed(cls, options: argparse.Namespace) -> Inherited | None:
+        """What the parsed arguments say; None of a process that is no worker."""
+        if options.worker is None:
+            return None
+        return cls(options.worker, options.channel, options.listeners, options.kept)
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +61,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--channel", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--listeners", type=_numbers, default=(), help=argparse.SUPPRESS)
+    parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
 
 
 def shared_out(settings: S, worker: int) -> S:
@@ -84,7 +95,9 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
             members.append(Member(channel, report))
             return members[0]
 
-        service = Service(daemon, shared_out(settings, inherited.worker), log, make_fleet=make_fleet)
+        service = Service(
+            daemon, shared_out(settings, inherited.worker), log, make_fleet=make_fleet, kept=inherited.kept
+        )
         (member,) = members
         informant = Informant(channel, Probe(service, daemon.name, str(inherited.worker)), log)
         member.hear_more = informant.hear

@@ -170,9 +170,16 @@ def settings_of(**variables: str) -> StatusSettings:
 
 @asynccontextmanager
 async def open_service(
-    *, online: bool = True, prepare: Callable[[ScriptedRedis], None] | None = None, **variables: str
+    *,
+    online: bool = True,
+    prepare: Callable[[ScriptedRedis], None] | None = None,
+    kept: bool = False,
+    **variables: str,
 ) -> AsyncIterator[Running]:
-    """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried."""
+    """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried.
+
+    `kept` as `Service` has it.
+    """
     logbook = Logbook()
     with without_kernel(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(daemon, "accept", _accept)
@@ -181,7 +188,7 @@ async def open_service(
             if prepare is not None:
                 prepare(redis)
             service = Service(
-                STATUSD, settings_of(**variables), logbook.log, connect=redis.connect, rng=random.Random(1)
+                STATUSD, settings_of(**variables), logbook.log, connect=redis.connect, rng=random.Random(1), kept=kept
             )
             running = Running(service, redis, logbook)
             nursery.start_soon(running.run, nursery)
