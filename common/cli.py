@@ -20,6 +20,7 @@ from common.collector import tune_collector
 from common.config import ConfigError, Settings, load, rows
 from common.daemon import BAD_CONFIGURATION, Daemon
 from common.foreground import run_in_foreground
+from common.healthcheck import add_healthcheck
 from common.logs import open_logs
 from common.process import serve_process
 from common.version import version
@@ -68,6 +69,7 @@ def _parser(daemon: Daemon[S], commands: Sequence[Command]) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{daemon.name} {version()}")
+    add_healthcheck(parser, daemon.name)
     _add_embedded(parser, default=False)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     serving = subparsers.add_parser(

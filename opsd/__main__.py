@@ -1,10 +1,12 @@
 """opsd as a process: `opsd`, or `python -m opsd`."""
 
 from common.early import begin, leave
+from common.healthcheck import answer_if_asked
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
+    answer_if_asked("opsd")
     begin()
     from opsd.cli import run  # noqa: PLC0415 - half a second, in which signals are noted
 

@@ -12,6 +12,7 @@ import trio
 
 from common.config import ConfigError, load, rows
 from common.foreground import run_in_foreground
+from common.healthcheck import add_healthcheck
 from common.logs import open_logs
 from common.version import version
 from opsd.check import check
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"opsd {version()}")
+    add_healthcheck(parser, "opsd")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     subparsers.add_parser("serve", help="serve until SIGTERM or Ctrl-C; a second signal ends at once (the default)")
     subparsers.add_parser(

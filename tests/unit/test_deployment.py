@@ -11,6 +11,7 @@ import pytest
 
 from common.config import Settings, load
 from common.config.values import parse_duration
+from common.healthcheck import ADDRESSES
 from common.workers.supervisor import DRAIN_MARGIN
 from opsd.settings import OpsSettings
 from preflightd.settings import PreflightSettings
@@ -57,3 +58,10 @@ def test_systemd_waits_for_the_drain(name: str) -> None:
     assert not isinstance(settings, OpsSettings)
     waits = parse_duration(unit(f"{name}.service")["Service"]["TimeoutStopSec"])
     assert waits > settings.drain_delay + settings.drain_timeout + DRAIN_MARGIN
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_health_check_asks_where_the_daemon_listens(name: str) -> None:
+    variable, address = ADDRESSES[name]
+    settings = load(SETTINGS[name], {}).settings
+    assert (variable, address) == (f"{settings.prefix}LISTEN_ADDR", str(settings.listen_addr))
