@@ -40,7 +40,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -64,6 +64,9 @@ bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-
 
 fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
+	@$(find_python) && $$python -m tools.image build/rootfs
 
 environment: $(VENV)/ready ## what the daemons need, in .venv; VENV=/tmp/venv elsewhere
 
