@@ -18,6 +18,9 @@ fleet            what one process of a daemon wants to know of the others
 daemon           a service from its start to drained
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
+notify           what the service manager that started the process is told of it
+activation       listening sockets that it made, and keeps
+healthcheck      whether a daemon lives, as an exit code
 modules          how a process of ours starts another
 foreground       a command that a person or a pipe waits for
 process          the process that an operator starts

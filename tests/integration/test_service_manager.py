@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import trio
 from tests.support.client import handshake
 from tests.support.daemon import ROOT, environment, open_daemon
 from tests.support.manager import activated, open_kept_socket, open_manager
-from tests.support.raw import PATIENCE, connect, connect_silent, fetch, start_client, wait_until
+from tests.support.raw import PATIENCE, connect, connect_silent, fetch, start_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +24,9 @@ OFTEN = 40_000
 """Microseconds that the manager waits for a sign of life: several come in any time."""
 
 
-@pytest.mark.parametrize("abstract", [False, True])
 @pytest.mark.parametrize(
-    ("module", "settings"), [("statusd", {}), ("preflightd", {"workers": "2"}), ("opsd", {"targets": "none"})]
+    ("module", "settings", "abstract"),
+    [("statusd", {}, False), ("preflightd", {"workers": "2"}, True), ("opsd", {"targets": "none"}, False)],
 )
 async def test_the_manager_hears_of_the_start_of_life_and_of_the_end(
     monkeypatch: pytest.MonkeyPatch,
@@ -48,25 +47,6 @@ async def test_the_manager_hears_of_the_start_of_life_and_of_the_end(
             await daemon.wait_exit()
         said = [state for state in manager.hear_all() if state != "WATCHDOG=1"]
         assert said == ["READY=1", "STOPPING=1"]
-
-
-async def test_a_daemon_whose_loop_stands_still_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_server: EmbeddedRedis
-) -> None:
-    async with open_manager(tmp_path) as manager:
-        monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
-        monkeypatch.setenv("WATCHDOG_USEC", str(OFTEN))
-        async with open_daemon(redis_server) as daemon:
-            await manager.wait_heard("WATCHDOG=1")
-            daemon.signal(signal.SIGSTOP)
-            await wait_until(lambda: _is_stopped(daemon.pid), "stopped")
-            before = len(manager.hear_all())
-            # Whatever the time: nothing comes from a process that does not run.
-            await trio.sleep(10 * OFTEN / 1e6)
-            assert len(manager.hear_all()) == before
-            daemon.signal(signal.SIGCONT)
-            await manager.wait_heard("WATCHDOG=1", manager.heard.count("WATCHDOG=1") + 1)
-            daemon.signal()
 
 
 async def test_it_is_not_ready_before_redis_is_there(
@@ -171,8 +151,3 @@ async def test_what_is_no_listening_socket_is_one_clear_line(
         )
     assert ended.returncode == 2
     assert b"can't listen" in ended.stdout
-
-
-def _is_stopped(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - one line
-        return stat.read().rpartition(")")[2].split()[0] == "T"
