@@ -42,7 +42,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -69,6 +69,9 @@ fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="-
 
 chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced ledger; SECONDS=60 SEED=7 again
 	@$(DEV)/bin/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
+	@$(find_python) && $$python -m tools.image build/rootfs
 
 environment: $(VENV)/ready ## what the daemons need, in .venv; VENV=/tmp/venv elsewhere
 

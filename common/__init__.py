@@ -23,6 +23,9 @@ daemons          the platform's daemons, as the others have to know them: names,
 telemetry/       what a daemon says of itself, as values: written by admin, read by opsd
 admin/           the operator's listener: what a daemon is doing, live
 signals          how a process is told to end
+notify           what the service manager that started the process is told of it
+activation       listening sockets that it made, and keeps
+healthcheck      whether a daemon lives, as an exit code
 modules          how a process of ours starts another
 foreground       a command that a person or a pipe waits for
 process          the process that an operator starts of a daemon that serves WebSockets

@@ -20,6 +20,7 @@ from common.collector import tune_collector
 from common.config import ConfigError, DaemonSettings, load, rows
 from common.exits import WORDS, Exit
 from common.foreground import run_in_foreground
+from common.healthcheck import add_healthcheck
 from common.logs import open_logs
 from common.start import Start, StartError
 from common.version import version
@@ -82,6 +83,7 @@ def _parser(program: Program[S]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{program.name} {version()}")
+    add_healthcheck(parser, program.name)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     serving = subparsers.add_parser("serve", help=f"{program.serve_help}; a second signal ends at once (the default)")
     program.add_serve_arguments(parser, serving)

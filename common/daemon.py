@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 REPLY_MARGIN: Final = 64 << 20
 """Bytes beyond MAX_PAYLOAD that a message may have and still be read and dropped; a larger one costs the link."""
 
+NEWCOMERS_WAIT: Final = 5.0
+"""Seconds that newcomers wait at the start, on sockets that are kept for the daemon; then they hear what is wrong."""
+
 OBSERVE_INTERVAL: Final = 60.0
 """Seconds between two looks at what Redis is set to, while the link has no news: it may be set anew at any time."""
 
@@ -83,8 +86,9 @@ class Daemon(Generic[S]):
 class Service(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
-    `fleet` is the view of all processes, where there are others. `connect` and `rng` are for tests: the stream to Redis
-    and the jitter's generator.
+    `fleet` is the view of all processes, where there are others. `kept` says that the listening sockets stay open when
+    the daemon ends (`common.activation`). `connect` and `rng` are for tests: the stream to Redis and the jitter's
+    generator.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Service(Generic[S]):
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         rng: random.Random | None = None,
         fleet: Fleet | None = None,
+        kept: bool = False,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -141,7 +146,10 @@ class Service(Generic[S]):
         self.report: Callable[[], Report] = reporter.report
         """Reads this process for a scrape."""
         self.fleet = fleet or Alone(reporter.report)
-        self.door = Door()
+        self._kept = kept
+        self.door = Door(shut=kept)
+        self.ready = trio.Event()
+        """Set when Redis has been reached for the first time."""
         self.server = Server(
             policy=ServerPolicy(
                 peer=PeerPolicy(
@@ -200,10 +208,18 @@ class Service(Generic[S]):
                 await stop.wait()
                 waiting.cancel_scope.cancel()
 
+            async def open_door() -> None:
+                with trio.move_on_after(NEWCOMERS_WAIT):
+                    await self.ready.wait()
+                self.door.reopen()
+
             waiting.start_soon(wait_stop)
+            if self._kept:
+                waiting.start_soon(open_door)
             try:
                 await nursery.start(self.hub.link.run)
                 self.log.info("ready")
+                self.ready.set()
             except (RedisUnavailable, RedisRefused) as error:
                 self.log.error("redis unavailable at start", error=quote(str(error)))
                 code = Exit.FAILED
@@ -237,6 +253,9 @@ class Service(Generic[S]):
             self.log.info("drain delayed", seconds=settings.drain_delay, connections=len(server.peers))
             await trio.sleep(settings.drain_delay)
         server.turns_away = True
+        if self._kept:
+            # They are the successor's: whoever comes now waits for it, and is not refused.
+            self.door.leave()
         peers = list(server.peers)
         self.log.info("draining", connections=len(peers))
         start = trio.current_time()

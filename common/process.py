@@ -1,7 +1,7 @@
 """The process that an operator starts: from a good configuration to the exit code (SPEC 6).
 
-It owns the listening sockets, the operator's too, and, if asked for, a private Redis; it serves by itself or through
-workers.
+It owns the listening sockets, which it makes or the service manager has made for it, the operator's too, and, if asked
+for, a private Redis; it serves by itself or through workers, and tells the service manager how it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import trio
 
+from common.activation import without_personal
 from common.admin.access import Access
 from common.admin.probe import Probe
 from common.admin.server import AdminServer
@@ -27,7 +28,7 @@ from common.metrics import supervised
 from common.modules import module_command
 from common.redis.url import parse_redis_url
 from common.signals import run_until_told
-from common.start import Start, listening, needing, prepare
+from common.start import Listeners, Start, listening, needing, prepare
 from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
@@ -37,13 +38,22 @@ from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from common.admin.source import Source
     from common.logs import Logger
+    from common.notify import Notifier
 
 S = TypeVar("S", bound=Settings)
+
+
+@attrs.frozen
+class Parts:
+    """What the process has before its event loop."""
+
+    listeners: Listeners
+    admin: AdminSockets | None
+    notifier: Notifier
 
 
 def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
@@ -51,12 +61,13 @@ def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
     settings, log = start.settings, start.log
     prepare(start)
     with ExitStack() as stack:
-        listeners = stack.enter_context(listening(settings.listen_addr))
+        listeners = stack.enter_context(listening(start))
         admin = None
         if settings.admin_listen_addr is not None:
             with needing(settings.admin_listen_addr):
                 admin = stack.enter_context(bind_admin(settings.admin_listen_addr))
-        serve = partial(_serve, daemon, settings, dict(start.environ), listeners, admin, log, embedded)
+        parts = Parts(listeners, admin, start.notifier())
+        serve = partial(_serve, daemon, settings, without_personal(start.environ), parts, log, embedded)
         return trio.run(run_until_told, serve, log)
 
 
@@ -64,12 +75,12 @@ async def _serve(
     daemon: Daemon[S],
     settings: S,
     environ: dict[str, str],
-    listeners: Sequence[socket.socket],
-    admin: AdminSockets | None,
+    parts: Parts,
     log: Logger,
     embedded: bool,
     stop: trio.Event,
 ) -> int:
+    listeners, admin = parts.listeners.sockets, parts.admin
     async with AsyncExitStack() as stack:
         if embedded:
             try:
@@ -95,23 +106,25 @@ async def _serve(
         log.info("listening", addresses=bound_to(listeners), **({} if admin is None else {"admin": admin.names}))
         source: Source
         run: Callable[[trio.Event], Awaitable[int]]
+        ready: trio.Event
         if settings.workers == 1:
-            service = Service(daemon, settings, log)
-            run = partial(service.run, listeners)
+            service = Service(daemon, settings, log, kept=parts.listeners.kept)
+            run, ready = partial(service.run, listeners), service.ready
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report
         else:
             desk = Desk(partial(supervised, daemon.metrics_prefix))
             source = Workers(about(daemon, settings), desk)
             supervisor = Supervisor(
-                Spawner(module_command(daemon.name, "serve"), environ, listeners, log),
+                Spawner(module_command(daemon.name, "serve"), environ, listeners, log, parts.listeners.kept),
                 settings.workers,
                 settings.drain_delay + settings.drain_timeout,
                 log,
                 desk,
             )
-            run = supervisor.run
+            run, ready = supervisor.run, supervisor.ready
             report = desk.report
+        run = partial(parts.notifier.accompany, run, ready)
         if admin is None:
             return await run(stop)
         server = AdminServer(

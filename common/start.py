@@ -5,21 +5,23 @@ Nothing here is asynchronous: a process that can't start has not begun anything.
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
+from common.activation import passed_descriptors
 from common.config import DaemonSettings
-from common.web.listener import bind
+from common.notify import Notifier
+from common.web.listener import bind, take_over
 
 if TYPE_CHECKING:
     import argparse
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
-    from common.config import ListenAddress
     from common.logs import Logger
 
 S = TypeVar("S", bound=DaemonSettings)
@@ -36,6 +38,19 @@ class Start(Generic[S]):
     options: argparse.Namespace
     """The parsed arguments."""
     log: Logger
+
+    def notifier(self) -> Notifier:
+        """Who tells the service manager how this process is."""
+        return Notifier.of_process(self.environ, os.getpid(), self.log)
+
+
+@attrs.frozen
+class Listeners:
+    """The sockets that a process accepts at."""
+
+    sockets: Sequence[socket.socket]
+    kept: bool
+    """Whether they are the service manager's, and stay open when the daemon ends (`common.activation`)."""
 
 
 class StartError(Exception):
@@ -54,14 +69,18 @@ def prepare(start: Start[S]) -> None:
 
 
 @contextmanager
-def listening(address: ListenAddress) -> Iterator[Sequence[socket.socket]]:
-    """The sockets bound to an address, closed with the block. Raises StartError."""
+def listening(start: Start[S]) -> Iterator[Listeners]:
+    """The sockets that the service manager passed, else those bound to LISTEN_ADDR; closed with the block.
+
+    Raises StartError.
+    """
+    passed = passed_descriptors(start.environ, os.getpid())
     with ExitStack() as stack:
-        with needing(address):
-            listeners = bind(address)
-        for listener in listeners:
+        with needing(passed or start.settings.listen_addr):
+            sockets = take_over(passed) if passed else bind(start.settings.listen_addr)
+        for listener in sockets:
             stack.callback(listener.close)
-        yield listeners
+        yield Listeners(sockets, kept=bool(passed))
 
 
 @contextmanager

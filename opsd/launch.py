@@ -1,7 +1,7 @@
 """The platform's own daemons as windows of a tmux session: which of them, with what environment. Pure.
 
-A daemon gets opsd's environment, in which its own variables are, without opsd's. If the operator has not said where its
-admin listener is, it is where OPS_TARGETS looks for it.
+A daemon gets opsd's environment, in which its own variables are, without what is meant for opsd. If the operator has
+not said where its admin listener is, it is where OPS_TARGETS looks for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from common.activation import PERSONAL
 from common.daemons import DAEMONS, OPS
 from common.modules import module_command
 from opsd.auth import is_loopback
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> tuple[Window, ...]:
     """A window for each daemon that `targets` expects on this machine."""
-    ours = tuple(sorted(name for name in environ if name.startswith(OPS.prefix)))
+    ours = tuple(sorted(name for name in environ if name.startswith(OPS.prefix) or name in PERSONAL))
     inherited = {name: value for name, value in environ.items() if name not in ours}
     windows: list[Window] = []
     for target in targets:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,7 +18,7 @@ from common.config import describe
 from common.daemons import OPS
 from common.exits import Exit
 from common.signals import run_until_told
-from common.start import listening, prepare
+from common.start import StartError, listening, prepare
 from common.version import version
 from common.web.listener import bound_to
 from opsd.alerts import Alerts, Outcomes
@@ -51,8 +52,19 @@ RESTART_DELAY: Final = 1.0
 def serve_process(start: Start[OpsSettings]) -> int:
     """Serve until told to end; return the exit code. Raises StartError."""
     prepare(start)
-    with listening(start.settings.listen_addr) as listeners:
-        return trio.run(run_until_told, partial(_run, start.settings, start.environ, listeners, start.log), start.log)
+    settings = start.settings
+    with listening(start) as listeners:
+        if settings.token is None and not all(map(_is_local, listeners.sockets)):
+            raise StartError("bad configuration", error=f"{bound_to(listeners.sockets)} needs {OPS.variable('TOKEN')}")
+        ready = trio.Event()
+        run = partial(_run, settings, start.environ, listeners.sockets, start.log, ready)
+        return trio.run(run_until_told, partial(start.notifier().accompany, run, ready), start.log)
+
+
+def _is_local(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it, by TCP: the settings know it of what they name, not of what was passed."""
+    name = listener.getsockname()
+    return isinstance(name, tuple) and ip_address(name[0]).is_loopback
 
 
 async def _run(
@@ -60,6 +72,7 @@ async def _run(
     environ: Mapping[str, str],
     listeners: Sequence[socket.socket],
     log: Logger,
+    ready: trio.Event,
     stop: trio.Event,
 ) -> int:
     log.info("starting", daemon=OPS.name, version=version(), settings=describe(settings))
@@ -111,6 +124,7 @@ async def _run(
         if alerts is not None:
             nursery.start_soon(_keep, "alerts", partial(alerts.run, board), log)
         log.info("listening", addresses=bound_to(listeners))
+        ready.set()
         await server.run(listeners, stop, closing)
         nursery.cancel_scope.cancel()
     log.info("stopped", code=Exit.OK)

@@ -1,10 +1,12 @@
 """preflightd as a process: `preflightd`, or `python -m preflightd`."""
 
 from common.early import begin, leave
+from common.healthcheck import answer_if_asked
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
+    answer_if_asked("preflightd")
     begin()
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415

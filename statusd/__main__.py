@@ -1,10 +1,12 @@
 """statusd as a process: `statusd`, or `python -m statusd`."""
 
 from common.early import begin, leave
+from common.healthcheck import answer_if_asked
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
+    answer_if_asked("statusd")
     begin()
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415

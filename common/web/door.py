@@ -1,7 +1,8 @@
-"""Whether a process accepts from the port: open, shut for a while, or closed for good.
+"""Whether a process accepts from the port: open, shut for a while, left, or closed for good.
 
 The sockets are shared with other processes, and the kernel hands a newcomer to any of those that accept. One that
-shuts its door leaves the newcomers to the others; one that closes it no longer holds the port.
+shuts its door leaves the newcomers to the others; one that leaves it does so for good, and they wait for whoever comes
+after it; one that closes it no longer holds the port.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """Made open. `run` is owned by the nursery of the sockets' tasks."""
+    """Made open, unless `shut`. `run` is owned by the nursery of the sockets' tasks."""
 
-    def __init__(self) -> None:
-        self._shut = False
+    def __init__(self, *, shut: bool = False) -> None:
+        self._shut = shut
+        self._left = False
         self._closed = False
         self._turn = trio.CancelScope()
 
@@ -45,8 +47,14 @@ class Door:
         self._turn_to(shut=True)
 
     def reopen(self) -> None:
-        """Accept again."""
-        self._turn_to(shut=False)
+        """Accept again, unless it was left."""
+        if not self._left:
+            self._turn_to(shut=False)
+
+    def leave(self) -> None:
+        """Shut it, whoever asks to open it again."""
+        self._left = True
+        self._turn_to(shut=True)
 
     def close(self) -> None:
         """Give the port up."""

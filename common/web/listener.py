@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -19,7 +20,7 @@ from common.web.forwarded import parse_address
 from common.web.stream import ClientStream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from common.config import ListenAddress
     from common.logs import Logger
@@ -81,6 +82,24 @@ def bind(address: ListenAddress) -> list[socket.socket]:
     return sockets
 
 
+def take_over(descriptors: Iterable[int]) -> list[socket.socket]:
+    """The listening sockets that these descriptors are. Raises `OSError` if one is none."""
+    with ExitStack() as failed:
+        sockets = [failed.enter_context(_taken_over(number)) for number in descriptors]
+        failed.pop_all()
+    return sockets
+
+
+def _taken_over(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise OSError(errno.EINVAL, f"descriptor {descriptor} is no listening stream socket")
+    sock.set_inheritable(False)
+    sock.setblocking(False)
+    return sock
+
+
 def _bind_everywhere(port: int) -> socket.socket:
     try:
         return _listen(socket.AF_INET6, ("::", port))
@@ -106,9 +125,14 @@ def _listen(family: int, place: tuple[object, ...]) -> socket.socket:
 
 
 def bound_to(sockets: Sequence[socket.socket]) -> list[str]:
-    """The addresses that the sockets listen on, as `host:port`."""
-    names = [sock.getsockname() for sock in sockets]
-    return [f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}" for name in names]
+    """The addresses that the sockets listen on, as `host:port` or `unix:/path`."""
+    return [_spelled(sock.getsockname()) for sock in sockets]
+
+
+def _spelled(name: tuple[str, int] | str) -> str:
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
 async def accept(

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from common.workers.channel import Channel
-from common.workers.worker import worker_arguments
+from common.workers.worker import Inherited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,23 +49,26 @@ class Spawn(Protocol):
 
 @attrs.frozen
 class Spawner:
-    """`command` starts a worker when the arguments of `worker_arguments` are added; `environ` is its environment."""
+    """`command` starts a worker when the arguments of an `Inherited` are added; `environ` is its environment."""
 
     command: Sequence[str]
     environ: Mapping[str, str] = attrs.field(repr=False)
     listeners: Sequence[socket.socket]
     log: Logger
+    kept: bool = False
+    """Whether the sockets stay open when the daemon ends."""
 
     async def __call__(self, number: int) -> tuple[WorkerProcess, Channel]:
         """See `Spawn`."""
         ours, theirs = socket.socketpair()
         with ExitStack() as failed, theirs:
             failed.callback(ours.close)
-            inherited = [listener.fileno() for listener in self.listeners]
+            listeners = tuple(listener.fileno() for listener in self.listeners)
+            inherited = Inherited(number, theirs.fileno(), listeners, self.kept)
             process = await trio.lowlevel.open_process(
-                [*self.command, *worker_arguments(number, theirs.fileno(), inherited)],
+                [*self.command, *inherited.arguments()],
                 env=self.environ,
-                pass_fds=(theirs.fileno(), *inherited),
+                pass_fds=(theirs.fileno(), *listeners),
                 stdin=subprocess.DEVNULL,
             )
             failed.pop_all()

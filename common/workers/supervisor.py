@@ -77,6 +77,8 @@ class Supervisor:
         self._changed = trio.Event()
         self._stop = trio.Event()
         self._code = 0
+        self.ready = trio.Event()
+        """Set when all workers have been ready once."""
 
     async def run(self, stop: trio.Event) -> int:
         """Keep the workers running until `stop` is set, then drain them; return the exit code.
@@ -247,6 +249,7 @@ class Supervisor:
             serving = {number for number, worker in self._workers.items() if worker.serves}
             if len(serving) == self._count and not self._started:
                 self._started = True
+                self.ready.set()
                 self._log.info("all workers ready", workers=self._count)
             due = {number: since + REPLACING for number, since in self._vacant.items() if now < since + REPLACING}
             awaited = self._count - len(serving | due.keys())

@@ -23,8 +23,6 @@ from common.workers.orders import heed_orders
 from common.workers.questions import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from common.logs import Logger
 
 S = TypeVar("S", bound=Settings)
@@ -40,11 +38,21 @@ class Inherited:
     worker: int
     channel: int
     listeners: tuple[int, ...]
+    kept: bool = False
+    """Whether the sockets stay open when the daemon ends."""
 
+    def arguments(self) -> list[str]:
+        """The arguments of the `serve` command that make a process this worker."""
+        listeners = ",".join(map(str, self.listeners))
+        kept = ["--kept"] if self.kept else []
+        return [f"--worker={self.worker}", f"--channel={self.channel}", f"--listeners={listeners}", *kept]
 
-def worker_arguments(worker: int, channel: int, listeners: Sequence[int]) -> list[str]:
-    """The arguments of the `serve` command that make a process a worker."""
-    return [f"--worker={worker}", f"--channel={channel}", f"--listeners={','.join(map(str, listeners))}"]
+    @classmethod
+    def parsed(cls, options: argparse.Namespace) -> Inherited | None:
+        """What the parsed arguments say; None of a process that is no worker."""
+        if options.worker is None:
+            return None
+        return cls(options.worker, options.channel, options.listeners, options.kept)
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +60,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--channel", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--listeners", type=_numbers, default=(), help=argparse.SUPPRESS)
+    parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
 
 
 def shared_out(settings: S, worker: int) -> S:
@@ -81,7 +90,7 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
         stop, ready = trio.Event(), Standing()
         code: int = Exit.FAILED
         member = Member(channel)
-        service = Service(daemon, shared_out(settings, inherited.worker), log, fleet=member)
+        service = Service(daemon, shared_out(settings, inherited.worker), log, fleet=member, kept=inherited.kept)
         answers = WorkerAnswers(service.report, Probe(service, daemon.name, str(inherited.worker)), ready)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(member.run, answers.by_name())

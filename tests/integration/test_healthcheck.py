@@ -1,4 +1,4 @@
-"""The container's health check, as the image runs it."""
+"""`--healthcheck`, as a container runs it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from deploy.healthcheck import ADDRESSES
-from tests.support.raw import PATIENCE, wait_until
+from common.healthcheck import ADDRESSES, healthcheck, names
+from tests.support.daemon import ROOT, open_daemon
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from common.embedded import EmbeddedRedis
+
 pytestmark = pytest.mark.integration
 
-PROGRAM = Path(__file__).parents[2] / "deploy" / "healthcheck.py"
 NOBODY = "127.0.0.1:1"
+LIVES = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @asynccontextmanager
@@ -29,9 +31,10 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
     """The address of a server that answers whatever is asked."""
 
     async def handle(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        await stream.send_all(answer)
-        await stream.aclose()
+        async with stream:
+            await stream.receive_some()
+            for number in range(len(answer)):
+                await stream.send_all(answer[number : number + 1])
 
     async with trio.open_nursery() as nursery:
         listeners: list[trio.SocketListener] = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
@@ -39,33 +42,51 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-async def exit_code(**addresses: str) -> int:
-    environ = os.environ | dict.fromkeys(ADDRESSES, NOBODY) | addresses | {"PYTHONWARNINGS": "error"}
-    with trio.fail_after(PATIENCE):
-        ended = await trio.run_process(
-            [sys.executable, "-I", str(PROGRAM)], env=environ, check=False, capture_stderr=True
-        )
-    assert ended.stderr == b""
-    return ended.returncode
+async def asked(name: str, address: str) -> int:
+    return await trio.to_thread.run_sync(healthcheck, [name], {ADDRESSES[name][0]: address})
 
 
-@pytest.mark.parametrize("variable", ADDRESSES)
-async def test_it_is_healthy_when_either_daemon_says_that_it_lives(variable: str) -> None:
-    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as address:
+@pytest.mark.parametrize("module", ["statusd", "opsd"])
+async def test_a_daemon_that_lives_is_healthy(redis_server: EmbeddedRedis, module: str) -> None:
+    settings = {"targets": "none"} if module == "opsd" else {}
+    async with open_daemon(redis_server, settings, module=module, healthy=False) as daemon:
+        here = f"127.0.0.1:{daemon.port}"
+        # The second is no question alone: the command line answers it.
+        for arguments, address, code in (
+            (["--healthcheck"], here, 0),
+            (["--healthcheck=own", "serve"], here, 0),
+            (["--healthcheck"], NOBODY, 1),
+        ):
+            with trio.fail_after(PATIENCE):
+                ended = await trio.run_process(
+                    [sys.executable, "-W", "error", "-P", "-m", module, *arguments],
+                    env=os.environ | {ADDRESSES[module][0]: address},
+                    cwd=ROOT, check=False, capture_stdout=True, capture_stderr=True,
+                )  # fmt: skip
+            assert (ended.returncode, ended.stdout, ended.stderr) == (code, b"", b""), arguments
 
-        async def is_healthy() -> bool:
-            return await exit_code(**{variable: address}) == 0
 
-        # It waits for a second, which this process may need to come to answer; whoever runs it asks again too.
-        await wait_until(is_healthy, "healthy")
+@pytest.mark.parametrize("name", ADDRESSES)
+async def test_each_daemon_is_asked_where_its_own_variable_says(name: str) -> None:
+    async with answering(LIVES) as address:
+        assert await asked(name, address) == 0
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+async def test_in_an_image_of_all_the_one_that_answers_is_the_one(name: str) -> None:
+    nowhere = dict.fromkeys((variable for variable, _ in ADDRESSES.values()), NOBODY)
+    async with answering(LIVES) as address:
+        environ = nowhere | {ADDRESSES[name][0]: address}
+        assert await trio.to_thread.run_sync(healthcheck, names("statusd", "any"), environ) == 0
+    assert healthcheck(names("statusd", "any"), nowhere) == 1
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", b"-ERR\r\n", b""])
 async def test_any_other_answer_is_none(answer: bytes) -> None:
     async with answering(answer) as address:
-        assert await exit_code(STATUS_LISTEN_ADDR=address) == 1
+        assert await asked("statusd", address) == 1
 
 
-@pytest.mark.parametrize("address", [NOBODY, "nonsense", "127.0.0.1:port"])
+@pytest.mark.parametrize("address", [NOBODY, "nonsense", "127.0.0.1:port", "127.0.0.1:99999999"])
 async def test_nobody_there_and_an_address_that_is_none_are_unhealthy(address: str) -> None:
-    assert await exit_code(STATUS_LISTEN_ADDR=address) == 1
+    assert await asked("statusd", address) == 1

@@ -148,6 +148,8 @@ async def test_notifications_and_reads_of_hashes(
 async def test_the_rules_and_the_configuration_are_good(promtool: str) -> None:
     await run([promtool, "check", "rules", ROOT / "deploy/prometheus/alerts.yml"])
     await run([promtool, "check", "config", ROOT / "deploy/prometheus/prometheus.yml"])
+    # Its secret is a file of the container.
+    await run([promtool, "check", "config", "--syntax-only", ROOT / "deploy/prometheus/compose.yml"])
 
 
 async def test_the_alerts_come_when_they_must(promtool: str) -> None:

@@ -275,12 +275,13 @@ async def open_daemon(
     command: Sequence[str] | None = None,
     stdout: int | None = None,
     cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> AsyncIterator[DaemonProcess]:
     """Start the daemon and enter the block when it is healthy, or only listening; at its end, SIGTERM and exit `code`.
 
     `expect` are the messages of warnings and errors that the test provokes. With a `stdout` of its own (a descriptor)
     there is no log to be read: the test gives a `listen_addr` and waits for the daemon itself. It runs in the project's
-    directory, or in `cwd`.
+    directory, or in `cwd`, and inherits `pass_fds`.
     """
     with _file() as out, _file() as err:
         process = spawn(
@@ -289,6 +290,7 @@ async def open_daemon(
             out.fileno() if stdout is None else stdout,
             err.fileno(),
             cwd,
+            pass_fds,
         )
         daemon = DaemonProcess(process, out, err)
         daemon.expected.update(expect)
@@ -318,7 +320,12 @@ async def open_daemon(
 
 
 def spawn(
-    command: Sequence[str], environ: Mapping[str, str], stdout: int, stderr: int, cwd: Path | None = None
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one, in a session of its own; the caller ends it."""
     # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the death signal is sent when that thread ends.
@@ -332,6 +339,7 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        pass_fds=pass_fds,
     )
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Final
 
 import trio
@@ -21,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.raw import HOST, fetch, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 FILES: Final = Path(__file__).parents[2] / "deploy" / "proxies"
 PREFIX: Final = "/weppcloud-microservices"
@@ -33,11 +34,30 @@ KINDS: Final = ("caddy", "nginx", "haproxy")
 _NAMES: Final = {"caddy": "Caddyfile", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}
 
 
+_NOWHERE: Final = dict.fromkeys(("NEW_STATUS", "NEW_PREFLIGHT", "OLD_STATUS", "OLD_PREFLIGHT"), f"{HOST}:1")
+"""Where Caddy looks for what a test is not about: no name is looked up."""
+
+
 @asynccontextmanager
 async def open_proxy(kind: str, statusd: int, preflightd: int) -> AsyncIterator[int]:
     """The port of a proxy of this kind, before daemons on these ports; it answers when the block is entered."""
+    if kind == "caddy":
+        new = {"NEW_STATUS": f"{HOST}:{statusd}", "NEW_PREFLIGHT": f"{HOST}:{preflightd}"}
+        async with open_caddy(new) as port:
+            await wait_until(lambda: _answers(port), "caddy has found statusd")
+            yield port
+        return
     port = free_port()
     async with _running(kind, _adapted(kind, port, statusd, preflightd), lambda: _answers(port)):
+        yield port
+
+
+@asynccontextmanager
+async def open_caddy(variables: dict[str, str]) -> AsyncIterator[int]:
+    """The port of a Caddy with the shipped file and these variables of it; it listens when the block is entered."""
+    port = free_port()
+    text = f"{{\n\tadmin off\n\tpersist_config off\n\tdefault_bind {HOST}\n}}\n" + _shipped("caddy")
+    async with _running("caddy", text, lambda: _listens(port), _NOWHERE | {"SITE": f"http://:{port}"} | variables):
         yield port
 
 
@@ -73,14 +93,19 @@ https://localhost:{port} {{
 
 
 @asynccontextmanager
-async def _running(kind: str, text: str, answers: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+async def _running(
+    kind: str,
+    text: str,
+    answers: Callable[[], Awaitable[bool]],
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[None]:
     """The proxy with this configuration, for the block; entered when it answers."""
     program = _program(kind)
     with tempfile.TemporaryDirectory(prefix="proxy-", ignore_cleanup_errors=True) as directory:
         config = Path(directory) / _NAMES[kind]
         config.write_text(text)
         with (Path(directory) / "log").open("wb") as log:
-            process = _started(_command(kind, program, config), directory, log)
+            process = _started(_command(kind, program, config), directory, log, variables)
         try:
             await wait_until(answers, f"{kind} answers")
             yield
@@ -93,21 +118,19 @@ async def _running(kind: str, text: str, answers: Callable[[], Awaitable[bool]])
                 await wait_until(lambda: process.poll() is not None, f"{kind} has ended")
 
 
-def _started(command: list[str], directory: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(
+    command: list[str], directory: str, log: IO[bytes], variables: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     homes = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), directory)
-    environ = {**homes, "PATH": "/usr/sbin:/usr/bin:/bin"}
+    environ = {**homes, "PATH": "/usr/sbin:/usr/bin:/bin", **variables}
     return subprocess.Popen(command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def _adapted(kind: str, port: int, statusd: int, preflightd: int) -> str:
     """The shipped file with the test's addresses, each of which must be there."""
-    text = (FILES / _NAMES[kind]).read_text("utf-8")
-    listen = {"caddy": ":80 {", "nginx": "listen 80;", "haproxy": "bind :80"}[kind]
-    ours = {
-        "caddy": f"http://:{port} {{\n\tbind {HOST}",
-        "nginx": f"listen {HOST}:{port};",
-        "haproxy": f"bind {HOST}:{port}",
-    }
+    text = _shipped(kind)
+    listen = {"nginx": "listen 80;", "haproxy": "bind :80"}[kind]
+    ours = {"nginx": f"listen {HOST}:{port};", "haproxy": f"bind {HOST}:{port}"}
     for shipped, tested in (
         (listen, ours[kind]),
         ("statusd:9002", f"{HOST}:{statusd}"),
@@ -115,7 +138,11 @@ def _adapted(kind: str, port: int, statusd: int, preflightd: int) -> str:
     ):
         assert shipped in text, shipped
         text = text.replace(shipped, tested)
-    return "{\n\tadmin off\n\tpersist_config off\n}\n" + text if kind == "caddy" else text
+    return text
+
+
+def _shipped(kind: str) -> str:
+    return (FILES / _NAMES[kind]).read_text("utf-8")
 
 
 def _program(kind: str) -> str:
@@ -136,6 +163,13 @@ def _command(kind: str, program: str, config: Path) -> list[str]:
             return [program, "-p", str(config.parent), "-c", str(config), "-e", "stderr", "-g", globals_]
         case _:
             return [program, "-db", "-f", str(config)]
+
+
+async def _listens(port: int) -> bool:
+    try:
+        return (await fetch(port, "/", headers=ONCE)).status > 0
+    except OSError:
+        return False
 
 
 async def _answers(port: int) -> bool:

@@ -182,9 +182,13 @@ async def open_service(
     of: Daemon[Any] = STATUSD,
     online: bool = True,
     prepare: Callable[[ScriptedRedis], None] | None = None,
+    kept: bool = False,
     **variables: str,
 ) -> AsyncIterator[Running]:
-    """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried."""
+    """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried.
+
+    `kept` as `Service` has it.
+    """
     logbook = Logbook()
     with without_kernel(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(daemon, "accept", _accept)
@@ -193,7 +197,12 @@ async def open_service(
             if prepare is not None:
                 prepare(redis)
             service = Service(
-                of, _settings_of(of.settings, variables), logbook.log, connect=redis.connect, rng=random.Random(1)
+                of,
+                _settings_of(of.settings, variables),
+                logbook.log,
+                connect=redis.connect,
+                rng=random.Random(1),
+                kept=kept,
             )
             running = Running(service, redis, logbook)
             nursery.start_soon(running.run, nursery)

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import process
+from common.notify import Notifier
+from common.process import Parts
+from common.start import Listeners
 from common.workers.worker import shared_out
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
@@ -25,6 +28,7 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
     class Patient:
         def __init__(self, _spawn: object, _count: int, seconds: float, *_: object, **__: object) -> None:
             patience.append(seconds)
+            self.ready = trio.Event()
 
         async def run(self, _stop: trio.Event) -> int:
             return 0
@@ -32,7 +36,9 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
     monkeypatch.setattr(process, "Supervisor", Patient)
     settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
     serve: Any = process._serve
-    assert await serve(STATUSD, settings, {}, [], None, Logbook().log, False, trio.Event()) == 0
+    log = Logbook().log
+    parts = Parts(Listeners([], kept=False), None, Notifier(None, None, log))
+    assert await serve(STATUSD, settings, {}, parts, log, False, trio.Event()) == 0
     assert patience == [35.0]
 
 
