@@ -54,7 +54,7 @@ _PATIENT: Final = {
     "drain_timeout": "1m",
     "max_backlog": "64MB",
 }
-"""A busy machine is no trouble for the daemon to speak of: only what a test means may be over in less, or lag behind.
+"""A busy machine is no trouble for the daemon to speak of: only what a test is about may be over in less, or full.
 
 A client that a test reads for shares the machine with the daemon: what it has not taken yet says how busy that is."""
 
