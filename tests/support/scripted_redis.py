@@ -2,8 +2,8 @@
 
 `open_scripted_redis` owns the server's tasks. A link gets to it by `ScriptedRedis.connect`; a test changes its
 attributes at any time: `unreachable` (connecting raises it), `loading`, `password`, `denied` channels, `proto`, `role`,
-`holding` (commands are taken and not answered until `release`; what is published flows on), or `answers`, a function
-that may answer any command itself.
+`notifies` (its `notify-keyspace-events`), `holding` (commands are taken and not answered until `release`; what is
+published flows on), or `answers`, a function that may answer any command itself.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class ScriptedRedis:
         self.denied: set[bytes] = set()
         self.proto = 3
         self.role: bytes | None = b"master"
+        self.notifies = b"Kghx"
         self.holding = False
         self.attempted = trio.Event()
         self.answers: Callable[[Peer, Command], bytes | None] = lambda _peer, _command: None
@@ -179,6 +180,8 @@ class ScriptedRedis:
             case [b"HGETALL", key]:
                 fields = self.hashes.get(key, {})
                 return b"%%%d\r\n" % len(fields) + b"".join(bulk(k) + bulk(v) for k, v in fields.items())
+            case [b"CONFIG", _, b"notify-keyspace-events" as name]:
+                return b"%1\r\n" + bulk(name) + bulk(self.notifies)
             case [name, *_]:
                 return b"-ERR unknown command '%b'\r\n" % name
         raise AssertionError(command)

@@ -1,4 +1,4 @@
-"""A whole statusd in memory: its `Service`, a scripted Redis behind it and clients before it, on a MockClock.
+"""A whole daemon in memory: its `Service`, a scripted Redis behind it and clients before it, on a MockClock.
 
 `open_service` owns everything. Clients come through `Port`, which takes the place of the listener, so that the sockets'
 tasks live where they do in the daemon and a drain ends them as it would. At the end the service is drained and nothing
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 import trio
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from common.config import Settings
+    from common.daemon import Daemon
     from common.logs import Logger
 
 PATH = "/run:log"
 CHANNEL = b"run:log"
+
+S = TypeVar("S", bound="Settings")
 
 
 def status(payload: bytes) -> bytes:
@@ -60,7 +64,7 @@ async def _accept(
 class Running:
     """A running service and its surroundings."""
 
-    def __init__(self, service: Service[StatusSettings], redis: ScriptedRedis, logbook: Logbook) -> None:
+    def __init__(self, service: Service[Any], redis: ScriptedRedis, logbook: Logbook) -> None:
         self.service = service
         self.redis = redis
         self.logbook = logbook
@@ -160,8 +164,12 @@ class Running:
 
 def settings_of(**variables: str) -> StatusSettings:
     """Settings as the environment gives them; names in lower case without the prefix. A warning fails the test."""
-    environ = {f"STATUS_{name.upper()}": value for name, value in {"hangup": "all", **variables}.items()}
-    loaded = load(StatusSettings, environ)
+    return _settings_of(StatusSettings, variables)
+
+
+def _settings_of(kind: type[S], variables: Mapping[str, str]) -> S:
+    environ = {f"{kind.prefix}{name.upper()}": value for name, value in {"hangup": "all", **variables}.items()}
+    loaded = load(kind, environ)
     assert not [warning for warning in loaded.warnings if "below" not in warning and "20s or more" not in warning], (
         loaded.warnings
     )
@@ -170,7 +178,11 @@ def settings_of(**variables: str) -> StatusSettings:
 
 @asynccontextmanager
 async def open_service(
-    *, online: bool = True, prepare: Callable[[ScriptedRedis], None] | None = None, **variables: str
+    *,
+    of: Daemon[Any] = STATUSD,
+    online: bool = True,
+    prepare: Callable[[ScriptedRedis], None] | None = None,
+    **variables: str,
 ) -> AsyncIterator[Running]:
     """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried."""
     logbook = Logbook()
@@ -181,7 +193,7 @@ async def open_service(
             if prepare is not None:
                 prepare(redis)
             service = Service(
-                STATUSD, settings_of(**variables), logbook.log, connect=redis.connect, rng=random.Random(1)
+                of, _settings_of(of.settings, variables), logbook.log, connect=redis.connect, rng=random.Random(1)
             )
             running = Running(service, redis, logbook)
             nursery.start_soon(running.run, nursery)

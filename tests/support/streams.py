@@ -8,6 +8,7 @@ the other end; `socket_pair` puts streams around it, so that a whole server runs
 from __future__ import annotations
 
 import errno
+import math
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
@@ -112,6 +113,8 @@ class BufferedSocket(FakeSocket):
         super().__init__()
         self.capacity = capacity
         self.unread = bytearray()
+        self.released_at = math.inf
+        """When the server let go of both directions; before that it may have ended its own only (`closed`)."""
         self.broken: OSError | None = None
         """Once set, what every `send` raises: the client has reset the connection."""
 
@@ -173,6 +176,21 @@ class _ServerSend(trio.abc.SendStream):
         await trio.lowlevel.checkpoint()
 
 
+class _ServerReceive(trio.abc.ReceiveStream):
+    """The server's ear. Who closes a socket ends its own direction first, then this one."""
+
+    def __init__(self, sock: BufferedSocket, stream: trio.abc.ReceiveStream) -> None:
+        self._sock = sock
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        self._sock.released_at = min(self._sock.released_at, trio.current_time())
+        await self._stream.aclose()
+
+
 class _ClientReceive(trio.abc.ReceiveStream):
     def __init__(self, sock: BufferedSocket) -> None:
         self._sock = sock
@@ -192,7 +210,8 @@ def socket_pair(capacity: int = CAPACITY) -> tuple[Duplex, BufferedSocket, Duple
     """The server's stream, the socket under it, and the client's stream at the other end."""
     sock = BufferedSocket(capacity)
     to_server, from_client = trio.testing.memory_stream_one_way_pair()
-    return trio.StapledStream(_ServerSend(sock), from_client), sock, trio.StapledStream(to_server, _ClientReceive(sock))
+    server: Duplex = trio.StapledStream(_ServerSend(sock), _ServerReceive(sock, from_client))
+    return server, sock, trio.StapledStream(to_server, _ClientReceive(sock))
 
 
 def os_error(number: int) -> OSError:
