@@ -4,39 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
-from preflightd.daemon import PREFLIGHTD
-from statusd.daemon import STATUSD
 from tests.conformance import CASES, SECTIONS
 from tests.conformance.case import BREACH_TIMEOUT, LIVES, Case, chops, pong
 from tests.conformance.handshake import LINGER, OPENINGS
 from tests.support.client import PING, close_frame
 from tests.support.service import Running, open_service
+from tests.support.subjects import SUBJECTS, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from trio.testing import MockClock
 
-    from common.daemon import Daemon
     from tests.support.client import Client
 
 
-@attrs.frozen
-class Subject:
-    """A daemon, the path of its conversations, and how many messages it greets with."""
-
-    daemon: Daemon[Any]
-    path: str
-    greeting: int
-
-
-SUBJECTS: Final = [Subject(STATUSD, "/run:log", 0), Subject(PREFLIGHTD, "/run", 1)]
 SHORT: Final = 400
 """Bytes of a case that is played octet by octet, too."""
 LONG: Final = 5.0
@@ -46,7 +32,7 @@ GROUPS: Final[dict[str, list[Case]]] = {}
 for _case in CASES.values():
     GROUPS.setdefault(".".join(_case.id.split(".")[:2]).rstrip("b"), []).append(_case)
 
-both = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.daemon.name)
+both = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 
 
 async def settle() -> None:
