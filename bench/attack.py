@@ -1,9 +1,10 @@
-"""What clients that flood a daemon cost the healthy ones: `python -m bench.attack`.
+"""What clients that attack a daemon cost the healthy ones: `python -m bench.attack`.
 
-For each daemon 100 healthy clients are measured without attackers and then beside 1, 10, 50 and 200 of each kind
-(`bench.attackers`), in one run and on one daemon a kind, so that the ratio is what counts. Beside them a prober asks
-for `/health` and for a new conversation. The goals: p99 of the healthy at most 1.5 times that without, and 5 ms;
-newcomers and `/health` within 100 ms.
+For each daemon 100 healthy clients are measured without attackers and then beside more and more of each kind
+(`bench.floods`), in one run and on one daemon a kind, so that the ratio is what counts. Beside them a prober asks for
+`/health` and for a new conversation. The goals: p99 of the healthy at most 1.5 times that without, and 5 ms; newcomers
+and `/health` answered within 100 ms; the daemon's memory at most `MEMORY` more than before, and back within `RETAINED`
+of it when the attackers have gone.
 
     python -m bench.attack --daemon statusd --kind texts --kind pings --number 50 --seconds 5
 
@@ -14,18 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 import trio
 
-from bench.attackers import KINDS
 from bench.crowd import Site, open_crowd
 from bench.feed import checklist_feed, status_feed
+from bench.floods import FLOODS, HEALTHY
 from bench.outcome import NS_PER_MS
 from bench.stats import percentile
 from bench.targets import FANOUT_TARGETS, HOST, PREFLIGHT_TARGETS, open_target
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from bench.feed import Feed
     from bench.targets import Target
 
-HEALTHY: Final = 100
 RATE: Final = 10.0
 """Messages, or writes of the hash, a second."""
 SETTLE: Final = 1.0
@@ -47,8 +49,14 @@ RATIO: Final = 1.5
 MARGIN: Final = 5.0
 WITHIN: Final = 100.0
 """Milliseconds, as is the margin."""
+MEMORY: Final = 128.0
+"""MB that an attack may take while it lasts: 24 KB for each of 5,000 half-open heads is the most."""
+RETAINED: Final = 48.0
+"""MB that may stay afterwards: what the allocator keeps for the next time."""
+FORGET: Final = 2.0
+"""Seconds that the daemon has to let go of the attackers, beside what their sockets took."""
 _GRACE: Final = 20.0
-_NUMBERS: Final = (1, 10, 50, 200)
+_MB: Final = 1024.0
 
 
 @attrs.frozen
@@ -77,6 +85,30 @@ class Block:
     """The slowest."""
 
 
+class Memory:
+    """The daemon's resident memory, in MB, from /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self._proc = Path(f"/proc/{pid}")
+
+    def now(self) -> float:
+        """Now."""
+        return self._read("VmRSS")
+
+    def peak(self) -> float:
+        """The most since `forget_peak`."""
+        return self._read("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Begin to measure the peak anew."""
+        (self._proc / "clear_refs").write_text("5")
+
+    def _read(self, field: str) -> float:
+        found = re.search(rf"^{field}:\s+(\d+) kB$", (self._proc / "status").read_text(), re.MULTILINE)
+        assert found is not None, field
+        return int(found[1]) / _MB
+
+
 def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seconds: float) -> bool:
     """Print a line for each number of attackers; return whether every goal is met."""
     writes = round(RATE * seconds)
@@ -91,17 +123,24 @@ def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seco
             f"  {'nobody':>12}      p99 {alone.p99:7.1f} ms          "
             f"health {alone.health:6.1f} ms  newcomer {alone.newcomer:6.1f} ms"
         )
+        memory = Memory(site.watched["target"])
         for place, number in enumerate(numbers, 2):
+            at_rest = memory.now()
+            memory.forget_peak()
             with _process("flood", kind, str(number), *_address(site), crowd.path):
                 crowd.serve(SETTLE)
                 block = _measure(crowd, place * writes, writes)
             good = block.p99 <= RATIO * alone.p99 + MARGIN and block.health <= WITHIN and block.newcomer <= WITHIN
+            peak = memory.peak()
+            crowd.serve(FORGET)
+            after = memory.now()
+            good = good and peak - at_rest <= MEMORY and after - at_rest <= RETAINED
             met = met and good
             print(
                 f"  {kind:>12} {number:>4} p99 {block.p99:7.1f} ms {block.p99 / alone.p99:5.2f} x  "
-                f"health {block.health:6.1f} ms  newcomer {block.newcomer:6.1f} ms{'' if good else '  MISSED'}"
+                f"health {block.health:6.1f} ms  newcomer {block.newcomer:6.1f} ms  "
+                f"memory {at_rest:5.1f} -> {peak:5.1f} -> {after:5.1f} MB{'' if good else '  MISSED'}"
             )
-            crowd.serve(SETTLE)
         faults = crowd.observed(before, crowd.read_clocks()).faults
     if faults.total:
         print(f"  FAULTS: {faults.describe()}")
@@ -141,14 +180,16 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-async def attack(subject: Subject, kinds: Sequence[str], numbers: Sequence[int], seconds: float) -> bool:
-    """One kind after the other, each on a fresh daemon; return whether every goal is met."""
+async def attack(subject: Subject, kinds: Sequence[str], numbers: Sequence[int] | None, seconds: float) -> bool:
+    """One kind after the other, each on a fresh daemon; return whether every goal is met. `numbers` are the kind's own
+    unless given.
+    """
     met = True
     async with open_embedded_redis() as redis:
         for kind in kinds:
-            async with open_target(subject.target, redis.url(subject.database)) as running:
+            async with open_target(subject.target, redis.url(subject.database), FLOODS[kind].settings) as running:
                 site = Site(running.address, (HOST, redis.port), {"target": running.pid})
-                measure = partial(measure_kind, site, subject.feed, kind, numbers, seconds)
+                measure = partial(measure_kind, site, subject.feed, kind, numbers or FLOODS[kind].numbers, seconds)
                 met = await trio.to_thread.run_sync(measure) and met
     return met
 
@@ -156,15 +197,14 @@ async def attack(subject: Subject, kinds: Sequence[str], numbers: Sequence[int],
 def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m bench.attack", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--daemon", choices=SUBJECTS, action="append")
-    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--kind", choices=FLOODS, action="append")
     parser.add_argument("--number", type=int, action="append", help="attackers at a time")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measure")
     options = parser.parse_args()
     met = True
     for name in options.daemon or SUBJECTS:
         print(name)
-        kinds, numbers = options.kind or KINDS, options.number or _NUMBERS
-        met = trio.run(attack, SUBJECTS[name], kinds, numbers, options.seconds) and met
+        met = trio.run(attack, SUBJECTS[name], options.kind or tuple(FLOODS), options.number, options.seconds) and met
     sys.exit(0 if met else 1)
 
 

@@ -3,13 +3,13 @@
     python -m bench.attackers flood KIND NUMBER HOST PORT PATH     until standard input ends
     python -m bench.attackers probe HOST PORT PATH                 the same; then prints what it has measured, as JSON
 
-A flooder shakes hands and sends as fast as its socket takes, without waiting for the answer; one that is thrown out
-comes back `RETURN` seconds later.
+What each kind does is in `bench.floods`. One that is thrown out comes back `RETURN` seconds later.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import select
 import socket
 import sys
@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 import attrs
 
 from bench import wire
+from bench.floods import FLOODS, Flood
 from bench.outcome import NS_PER_MS
 
 RETURN: Final = 0.1
@@ -27,72 +28,92 @@ PROBE_PAUSE: Final = 0.05
 """Seconds between two probes."""
 _PROBE_TIMEOUT: Final = 30.0
 _BLOCK: Final = 64 * 1024
-_CONTINUED: Final = bytes((0x00, 0x81)) + b"\x00\x00\x00\x00" + b"x"
-_BEGUN: Final = bytes((0x01, 0x81)) + b"\x00\x00\x00\x00" + b"x"
-
-_FRAMES: Final = {
-    "texts": (b"", wire.masked_frame(wire.TEXT, b"x")),
-    "fragments": (_BEGUN, _CONTINUED),
-    "pings": (b"", wire.masked_frame(wire.PING, b"")),
-    "unread-pings": (b"", wire.masked_frame(wire.PING, b"p" * 125)),
-    "garbage": (b"", b"\xff\x00\x9c\x13"),
-    "malformed": (b"", wire.masked_frame(wire.TEXT, b'{"type":')),
-}
-"""What each kind sends once, and then again and again."""
-KINDS: Final = tuple(_FRAMES)
+_AT_ONCE: Final = 256
+"""Connections opened before those that are there are served again."""
+_ANSWERED: Final = (b"200", b"101", b"503")
+"""Statuses of an answer in time: a full daemon says so."""
 
 
 @attrs.define(eq=False)
 class _Flooder:
     sock: socket.socket
     waiting: memoryview
-    mask: int
+    dribbles_at: float
 
 
-class _Flood:
-    def __init__(self, kind: str, address: tuple[str, int], path: str) -> None:
-        first, again = _FRAMES[kind]
+class _Crowd:
+    """All flooders of a kind."""
+
+    def __init__(self, flood: Flood, address: tuple[str, int], path: str) -> None:
+        self._flood = flood
         self._address = address
-        self._first = wire.handshake_request("{}:{}".format(*address), path) + first
-        self._block = memoryview(again * (_BLOCK // len(again)))
-        self._reads = 0 if kind == "unread-pings" else select.EPOLLIN
+        self._first = flood.opening(wire.handshake_request("{}:{}".format(*address), path))
+        self._block = memoryview(flood.again * (_BLOCK // len(flood.again)) if flood.again else b"")
         self._poll = select.epoll()
         self._flooders: dict[int, _Flooder] = {}
         self._returns: list[float] = []
 
     def run(self, number: int) -> None:
+        """Keep `number` of them there until standard input ends."""
         self._returns = [0.0] * number
         self._poll.register(sys.stdin.fileno(), select.EPOLLIN | select.EPOLLHUP)
         while True:
-            while self._returns and self._returns[0] <= time.monotonic():
+            for _ in range(_AT_ONCE):
+                if not self._returns or self._returns[0] > time.monotonic():
+                    break
                 self._returns.pop(0)
                 self._connect()
             for descriptor, events in self._poll.poll(RETURN):
                 if descriptor == sys.stdin.fileno():
                     return
                 self._serve(self._flooders[descriptor], events)
+            if self._flood.pause:
+                self._dribble()
 
     def _connect(self) -> None:
         sock = socket.socket()
         sock.setblocking(False)
         sock.connect_ex(self._address)
-        flooder = _Flooder(sock, memoryview(self._first), self._reads | select.EPOLLOUT)
+        flooder = _Flooder(sock, memoryview(self._first), time.monotonic())
         self._flooders[sock.fileno()] = flooder
-        self._poll.register(sock.fileno(), flooder.mask)
+        self._poll.register(sock.fileno(), self._mask(flooder))
+
+    def _mask(self, flooder: _Flooder) -> int:
+        """What it waits for: one that has nothing to send, or not now, only reads."""
+        sends = flooder.waiting and not self._flood.pause
+        return (select.EPOLLIN if self._flood.reads else 0) | (select.EPOLLOUT if sends else 0)
 
     def _serve(self, flooder: _Flooder, events: int) -> None:
         try:
             if events & select.EPOLLIN and not flooder.sock.recv(1 << 16):
                 # What it says is over; it goes when the daemon does.
                 self._leave(flooder)
-                return
-            if events & select.EPOLLOUT:
-                sent = flooder.sock.send(flooder.waiting)
-                flooder.waiting = flooder.waiting[sent:] or self._block
+            elif events & select.EPOLLOUT:
+                self._send(flooder, len(flooder.waiting))
+            elif events & (select.EPOLLERR | select.EPOLLHUP):
+                self._leave(flooder)
         except BlockingIOError:
             return
         except OSError:
             self._leave(flooder)
+
+    def _send(self, flooder: _Flooder, most: int) -> None:
+        sent = flooder.sock.send(flooder.waiting[:most])
+        flooder.waiting = flooder.waiting[sent:] or self._block
+        if not flooder.waiting:
+            self._poll.modify(flooder.sock.fileno(), self._mask(flooder))
+
+    def _dribble(self) -> None:
+        now = time.monotonic()
+        for flooder in list(self._flooders.values()):
+            if flooder.waiting and flooder.dribbles_at <= now:
+                flooder.dribbles_at = now + self._flood.pause
+                try:
+                    self._send(flooder, 1)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._leave(flooder)
 
     def _leave(self, flooder: _Flooder) -> None:
         self._poll.unregister(flooder.sock.fileno())
@@ -118,17 +139,19 @@ def _probe(address: tuple[str, int], path: str) -> None:
                 sock.sendall(request)
                 answer = sock.recv(1 << 16)
                 taken[name].append((time.perf_counter_ns() - begun) / NS_PER_MS)
-                if answer[9:12] not in {b"200", b"101"}:
+                if answer[9:12] not in _ANSWERED:
                     raise SystemExit(f"{name}: {answer[:100]!r}")
-                if name == "newcomer":
+                if answer[9:12] == b"101":
                     sock.sendall(wire.masked_frame(wire.CLOSE, b"\x03\xe8"))
     print(json.dumps(taken))
 
 
 def main() -> NoReturn:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     match sys.argv[1:]:
         case ["flood", kind, number, host, port, path]:
-            _Flood(kind, (host, int(port)), path).run(int(number))
+            _Crowd(FLOODS[kind], (host, int(port)), path).run(int(number))
         case ["probe", host, port, path]:
             _probe((host, int(port)), path)
         case _:
