@@ -51,8 +51,8 @@ WITHIN: Final = 100.0
 """Milliseconds, as is the margin."""
 MEMORY: Final = 128.0
 """MB that an attack may take while it lasts: 24 KB for each of 5,000 half-open heads is the most."""
-RETAINED: Final = 48.0
-"""MB that may stay afterwards: what the allocator keeps for the next time."""
+RETAINED: Final = 64.0
+"""MB that may stay afterwards: what the allocator keeps for the next time, which then takes no more."""
 FORGET: Final = 2.0
 """Seconds that the daemon has to let go of the attackers, beside what their sockets took."""
 _GRACE: Final = 20.0
