@@ -40,6 +40,7 @@ ANSWER: Final = 20.0
 
 SMALL_BUFFER: Final = 4096
 _SIP: Final = 200
+_GULP: Final = 1 << 16
 _SIP_PAUSE: Final = 0.2
 
 
@@ -59,6 +60,18 @@ class SlowClient(RawClient):
         if self.status is not None:
             await trio.sleep(_SIP_PAUSE)
         return await super()._receive()
+
+
+class DeafClient(RawClient):
+    """Takes the answer, and no more; its connection stays."""
+
+    async def _receive(self) -> bytes | bytearray:
+        if self.status is not None:
+            await trio.sleep_forever()
+        return await super()._receive()
+
+
+_CLIENTS: Final = {Manner.SLOW: SlowClient, Manner.DEAF: DeafClient}
 
 
 @attrs.define(eq=False)
@@ -155,7 +168,7 @@ class Crowd:
         port = self._stage.client_ways[guest.daemon].port if guest.far else service.port
         small = SMALL_BUFFER if guest.manner in {Manner.SLOW, Manner.DEAF} else None
         stream = await open_stream(port, receive_buffer=small)
-        client = SlowClient(stream, read_size=_SIP) if guest.manner is Manner.SLOW else RawClient(stream)
+        client = _CLIENTS.get(guest.manner, RawClient)(stream, read_size=_SIP if guest.manner is Manner.SLOW else _GULP)
         visit = Visit(guest, address, client, trio.current_time())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
@@ -174,7 +187,6 @@ class Crowd:
     async def _stay(self, visit: Visit, leaving: trio.Event, nursery: trio.Nursery) -> None:
         guest, client = visit.guest, visit.client
         if guest.manner is Manner.DEAF:
-            client.stop_reading()
             # Nothing is read, so its end is not seen either.
             with trio.move_on_after(guest.rng.uniform(STAY[1], 5 * STAY[1])):
                 await leaving.wait()
