@@ -12,6 +12,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
+from common.early import release
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping
@@ -41,6 +43,7 @@ def answer_if_asked(name: str) -> None:
     """Raise SystemExit with the answer where this process's only argument is the question."""
     for which, question in ((OWN, FLAG), (ANY, f"{FLAG}={ANY}")):
         if sys.argv[1:] == [question]:
+            release()
             sys.exit(healthcheck(names(name, which), os.environ))
 
 
