@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from common.daemons import DAEMONS
+from common.early import release
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +40,7 @@ def answer_if_asked(name: str) -> None:
     """Raise SystemExit with the answer where this process's only argument is the question."""
     for which, question in ((OWN, FLAG), (ANY, f"{FLAG}={ANY}")):
         if sys.argv[1:] == [question]:
+            release()
             sys.exit(healthcheck(names(name, which), os.environ))
 
 

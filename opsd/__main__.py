@@ -1,13 +1,14 @@
 """opsd as a process: `opsd`, or `python -m opsd`."""
 
 from common.early import begin, leave
-from common.healthcheck import answer_if_asked
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
-    answer_if_asked("opsd")
     begin()
+    from common.healthcheck import answer_if_asked  # noqa: PLC0415
+
+    answer_if_asked("opsd")
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
     from opsd.cli import OPSD  # noqa: PLC0415

@@ -1,13 +1,14 @@
 """statusd as a process: `statusd`, or `python -m statusd`."""
 
 from common.early import begin, leave
-from common.healthcheck import answer_if_asked
 
 
 def main() -> None:
     """Run and exit with the code that SPEC 6 gives."""
-    answer_if_asked("statusd")
     begin()
+    from common.healthcheck import answer_if_asked  # noqa: PLC0415
+
+    answer_if_asked("statusd")
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
     from common.daemon_cli import program  # noqa: PLC0415

@@ -139,6 +139,10 @@ def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         assert "--requirement" in command or "--no-index" in command, command
 
 
+def test_the_image_is_labelled_with_the_projects_version() -> None:
+    assert f"ARG VERSION={PROJECT['project']['version']}\n" in (TREE / "Containerfile").read_text()
+
+
 def test_classifiers_name_the_pythons_that_are_tried() -> None:
     tried = re.search(r"^VERSIONS := (.*)$", (TREE / "Makefile").read_text(), re.MULTILINE)
     assert tried is not None
