@@ -19,7 +19,7 @@ from common.admin.access import Access
 from common.admin.probe import Probe
 from common.admin.server import AdminServer
 from common.admin.sockets import AdminSockets, bind_admin
-from common.admin.source import ALONE, Local, about
+from common.admin.telemetry_source import ALONE, Local, about
 from common.config import Settings, describe
 from common.daemon import Daemon, Service
 from common.embedded import EmbeddedRedisError, open_embedded_redis
@@ -33,14 +33,14 @@ from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
 from common.workers.desk import Desk
-from common.workers.source import Workers
+from common.workers.fleet_telemetry import Workers
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from common.admin.source import Source
+    from common.admin.telemetry_source import Source
     from common.logs import Logger
     from common.notify import Notifier
 

@@ -19,11 +19,11 @@ import attrs
 import trio
 
 from common.quote import quote
+from opsd.aggregate import Heard, Own, vector_and_meta
 from opsd.changes import Changes
 from opsd.crew import Crew
 from opsd.events import GOOD, MODE, TELEMETRY, Topic
-from opsd.figures import Heard, Own, vector_and_meta
-from opsd.sources.source import SnapshotError
+from opsd.sources.interface import SnapshotError
 from opsd.traffic import Traffic
 from opsd.vector import Status
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.telemetry.values import DaemonStatus
-    from opsd.sources.source import Source
+    from opsd.sources.interface import Source
     from opsd.vector import Meta, Mode
 
 __all__ = ["Board", "Snapshot", "SnapshotError"]

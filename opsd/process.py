@@ -32,7 +32,7 @@ from opsd.keys import keys_of
 from opsd.launch import platform_windows
 from opsd.pages import load_pages
 from opsd.serve import Server
-from opsd.sources.roster import make_sources
+from opsd.sources.configured import make_sources
 from opsd.tally import Tally
 from opsd.tmux.session import Tmux
 from opsd.viewers import Viewers

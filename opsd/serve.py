@@ -22,9 +22,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from common.quote import quote
 from common.web.forwarded import is_trusted, share_of
 from common.web.listener import accept
+from opsd.bounded_stream import BoundedStream
 from opsd.http1 import OneConnection
 from opsd.places import Places
-from opsd.stream import BoundedStream
 from opsd.tally import Tally
 
 if TYPE_CHECKING:

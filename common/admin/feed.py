@@ -15,7 +15,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from common.admin.source import Source
+    from common.admin.telemetry_source import Source
 
 PAUSE: Final = 0.05
 """Seconds between two statuses at least."""

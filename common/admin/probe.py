@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import trio
 
-from common.admin import figures
+from common.admin import process_stats
 from common.admin.snapshot import take_snapshot
 from common.config import Settings
 from common.disconnect import FAULTS
@@ -58,7 +58,7 @@ class Probe(Generic[S]):
             daemon=self._daemon,
             start=self._start,
             uptime=round(trio.current_time() - self._started, 3),
-            rss=figures.resident_bytes(),
+            rss=process_stats.resident_bytes(),
             cpu=round(time.process_time(), 3),
             connections=len(service.server.peers),
             topics=service.hub.active,

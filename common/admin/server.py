@@ -21,7 +21,7 @@ from common.admin.access import GUESSING
 from common.admin.feed import PAUSE, Feed
 from common.admin.quota import Quota
 from common.admin.routes import Page, SnapshotOf, TopicOf, decide
-from common.admin.source import SilentWorkerError, UnknownWorkerError
+from common.admin.telemetry_source import SilentWorkerError, UnknownWorkerError
 from common.exposition import Family, render
 from common.fleet import FleetError
 from common.web.accepted import LINGER, linger
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from common.admin.access import Access
-    from common.admin.source import Source
+    from common.admin.telemetry_source import Source
     from common.exposition import Report
     from common.logs import Logger
     from common.web.accepted import Accepted

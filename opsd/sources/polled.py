@@ -17,7 +17,7 @@ import trio
 from common.telemetry.fields import GarbageError
 from common.telemetry.parse import parse_audience, parse_status
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
-from opsd.sources.source import AudienceError, Reading, SnapshotError
+from opsd.sources.interface import AudienceError, Reading, SnapshotError
 
 if TYPE_CHECKING:
     import random

@@ -15,7 +15,7 @@ from opsd.board import Board
 from opsd.keys import Keys
 from opsd.schema import SCHEMA
 from opsd.sources.daemon import DaemonSource
-from opsd.sources.source import Reading, SnapshotError
+from opsd.sources.interface import Reading, SnapshotError
 from opsd.sources.target import Endpoint, Target
 from tests.support.logbook import Logbook
 from tests.support.opsd_telemetry import encoded, telemetry, worker
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from opsd.sources.source import Source
+    from opsd.sources.interface import Source
 
 KEYS: Final = Keys("opsd:history:test", "opsd:alerts:test")
 """Where a test's opsd keeps the past."""

@@ -13,7 +13,7 @@ from common.config import load
 from common.daemon import Service
 from common.exposition import render
 from opsd.alerts import Outcomes
-from opsd.exposition import Beside, expose
+from opsd.prometheus import Beside, expose
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD

@@ -9,7 +9,7 @@ import pytest
 
 from common.config import ConfigError, describe, load, rows
 from opsd.settings import DEFAULT_TARGETS, OpsSettings
-from opsd.sources.roster import make_sources
+from opsd.sources.configured import make_sources
 from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The daemon of several workers, as its operator's listener sees it (`common.admin.source`). Thin: the desk knows."""
+"""The daemon of several workers, as `common.admin` sees it. Thin: the desk knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from common.admin.source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
+from common.admin.telemetry_source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
 from common.telemetry.values import Audience, DaemonStatus
 from common.workers.lines import ChannelError
 from common.workers.questions import CLIENTS, SNAPSHOT, status_of
@@ -14,7 +14,7 @@ from common.workers.questions import CLIENTS, SNAPSHOT, status_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from common.admin.source import About
+    from common.admin.telemetry_source import About
     from common.workers.charge import Charge
     from common.workers.desk import Desk
 
