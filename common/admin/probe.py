@@ -20,7 +20,7 @@ from common.disconnect import FAULTS
 from common.telemetry.values import AnswerFigures, Delivery, WorkerStatus
 
 if TYPE_CHECKING:
-    from common.daemon import Service
+    from common.daemon import DaemonService
 
 INTERVAL: Final = 0.025
 """Seconds between two looks of a sampler."""
@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Settings)
 class Probe(Generic[S]):
     """Reads `service`, which is the worker `worker_id` of `daemon`."""
 
-    def __init__(self, service: Service[S], daemon: str, worker_id: str) -> None:
+    def __init__(self, service: DaemonService[S], daemon: str, worker_id: str) -> None:
         self._service = service
         self._daemon = daemon
         self._worker_id = worker_id

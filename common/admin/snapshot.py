@@ -22,7 +22,7 @@ from common.config import Settings, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from common.daemon import Service
+    from common.daemon import DaemonService
     from common.fanout import Topic
     from common.redis.link import Link
     from common.telemetry.values import WorkerStatus
@@ -40,7 +40,7 @@ LEVEL: Final = 6
 _GZIP: Final = zlib.MAX_WBITS | 16
 
 
-async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
+async def take_snapshot(service: DaemonService[S], status: WorkerStatus) -> bytes:
     """The gzipped document. Takes some tenths of a second of a busy process; the caller sets the deadline."""
     pace = Pace()
     pieces = _Pieces(pace)

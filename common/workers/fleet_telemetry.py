@@ -24,15 +24,15 @@ is, what it said before is told, as not ready."""
 
 
 class Workers:
-    """All workers behind one desk (`Source`). A worker's id is its number."""
+    """All workers behind one desk (`TelemetrySource`). A worker's id is its number."""
 
     def __init__(self, about: About, desk: Desk) -> None:
         self.about = about
-        """See `Source`."""
+        """See `TelemetrySource`."""
         self._desk = desk
 
     async def status(self) -> DaemonStatus:
-        """See `Source`."""
+        """See `TelemetrySource`."""
 
         async def ask(charge: Charge) -> None:
             charge.status = await charge.channel.ask(status_of(charge.number), within=STATUS_TIMEOUT)
@@ -40,23 +40,23 @@ class Workers:
         return self._status(await self._desk.ask_all(ask))
 
     def newest(self) -> DaemonStatus:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         return self._status(())
 
     def start_watching(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         self._desk.watch(True)
 
     def stop_watching(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         self._desk.watch(False)
 
     async def wait_changed(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         await self._desk.wait_changed()
 
     async def snapshot(self, worker_id: str) -> bytes:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         for charge in self._desk.charges.values():
             if str(charge.number) == worker_id:
                 try:
@@ -66,7 +66,7 @@ class Workers:
         raise UnknownWorkerError
 
     async def audience(self, channel: bytes) -> Audience:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         counts: dict[int, int] = {}
 
         async def ask(charge: Charge) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from common.secret import Secret
     from common.telemetry.values import Audience, DaemonStatus
-    from opsd.sources.target import Endpoint
+    from opsd.sources.target import SourceEndpoint
 
 POLL_INTERVAL: Final = 1.0
 POLL_EXPIRY: Final = 2.0
@@ -60,7 +60,7 @@ class PolledSource:
     def __init__(
         self,
         name: str,
-        endpoint: Endpoint,
+        endpoint: SourceEndpoint,
         *,
         token: Secret | None,
         seconds: float,

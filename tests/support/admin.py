@@ -91,7 +91,7 @@ class ScriptedProbe:
 
 
 class ScriptedSource:
-    """A daemon whose workers the test sets (`Source`)."""
+    """A daemon whose workers the test sets (`TelemetrySource`)."""
 
     def __init__(self) -> None:
         self.workers: tuple[WorkerStatus, ...] = (worker(),)

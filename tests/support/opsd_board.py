@@ -16,7 +16,7 @@ from opsd.keys import Keys
 from opsd.schema import SCHEMA
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.interface import Reading, SnapshotError
-from opsd.sources.target import Endpoint, Target
+from opsd.sources.target import AdminTarget, SourceEndpoint
 from tests.support.logbook import Logbook
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 
@@ -85,7 +85,11 @@ def daemons(servers: Mapping[str, httpx.AsyncBaseTransport]) -> list[DaemonSourc
     """Sources for scripted servers, by name."""
     return [
         DaemonSource(
-            Target(name, Endpoint("http://127.0.0.1:9102")), token=None, seconds=5.0, rng=Random(0), transport=server
+            AdminTarget(name, SourceEndpoint("http://127.0.0.1:9102")),
+            token=None,
+            seconds=5.0,
+            rng=Random(0),
+            transport=server,
         )
         for name, server in servers.items()
     ]

@@ -13,7 +13,7 @@ import trio.testing
 
 from common.disconnect import PONG_TIMEOUT, SLOW_CONSUMER, TOO_FAST
 from common.web.heartbeat import Heartbeat
-from common.web.parser import Parser
+from common.web.parser import FrameParser
 from common.web.peer import BREACH_TIMEOUT
 from common.web.turns import BURST, RATE, SLICE, USUAL_BURST, USUAL_PAUSE, Turns
 from tests.support.client import BINARY, CONTINUATION, HANGUP_PAYLOAD, PING, PONG_PAYLOAD, TEXT, close_frame, frame
@@ -53,14 +53,14 @@ class Laps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lap = 0
         self.fed: dict[int, list[int]] = {}
-        feed = Parser.feed
+        feed = FrameParser.feed
         laps = self
 
-        def counted(self: Parser, data: bytes) -> None:
+        def counted(self: FrameParser, data: bytes) -> None:
             laps.fed.setdefault(laps.lap, []).append(len(data))
             feed(self, data)
 
-        monkeypatch.setattr(Parser, "feed", counted)
+        monkeypatch.setattr(FrameParser, "feed", counted)
 
     async def run(self) -> None:
         while True:
