@@ -18,7 +18,7 @@ from common.disconnect import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from common.telemetry.values import DaemonStatus, Retired, WorkerStatus
+    from common.telemetry.values import Counted, DaemonStatus
 
 
 @attrs.frozen
@@ -88,7 +88,7 @@ def totals(status: DaemonStatus) -> SourceCounters:
     return counters
 
 
-def _counters(counted: WorkerStatus | Retired) -> SourceCounters:
+def _counters(counted: Counted) -> SourceCounters:
     return SourceCounters(
         answers=counted.answers.total,
         server_errors=counted.answers.server_errors,
