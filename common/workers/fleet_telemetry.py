@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from common.admin.telemetry_source import About
-    from common.workers.charge import Charge
     from common.workers.desk import Desk
+    from common.workers.worker_handle import WorkerHandle
 
 STATUS_TIMEOUT: Final = 1.0
 """Seconds that a worker has to say how it is, or how many clients a channel has there; of one that does not say how it
@@ -34,8 +34,8 @@ class Workers:
     async def status(self) -> DaemonStatus:
         """See `TelemetrySource`."""
 
-        async def ask(charge: Charge) -> None:
-            charge.status = await charge.channel.ask(status_of(charge.number), within=STATUS_TIMEOUT)
+        async def ask(handle: WorkerHandle) -> None:
+            handle.status = await handle.channel.ask(status_of(handle.number), within=STATUS_TIMEOUT)
 
         return self._status(await self._desk.ask_all(ask))
 
@@ -57,10 +57,10 @@ class Workers:
 
     async def snapshot(self, worker_id: str) -> bytes:
         """See `TelemetrySource`."""
-        for charge in self._desk.charges.values():
-            if str(charge.number) == worker_id:
+        for handle in self._desk.handles.values():
+            if str(handle.number) == worker_id:
                 try:
-                    return await charge.channel.ask(SNAPSHOT, within=SNAPSHOT_TIMEOUT)
+                    return await handle.channel.ask(SNAPSHOT, within=SNAPSHOT_TIMEOUT)
                 except ChannelError as error:
                     raise SilentWorkerError from error
         raise UnknownWorkerError
@@ -69,17 +69,17 @@ class Workers:
         """See `TelemetrySource`."""
         counts: dict[int, int] = {}
 
-        async def ask(charge: Charge) -> None:
-            counts[charge.number] = await charge.channel.ask(CLIENTS, channel.decode(), within=STATUS_TIMEOUT)
+        async def ask(handle: WorkerHandle) -> None:
+            counts[handle.number] = await handle.channel.ask(CLIENTS, channel.decode(), within=STATUS_TIMEOUT)
 
         silent = await self._desk.ask_all(ask)
         return Audience(sum(counts.values()), tuple(str(number) for number in sorted(silent)))
 
     def _status(self, silent: Collection[int]) -> DaemonStatus:
         workers = [
-            attrs.evolve(charge.status, ready=False) if number in silent or charge.silent else charge.status
-            for number, charge in sorted(self._desk.charges.items())
-            if charge.status is not None
+            attrs.evolve(handle.status, ready=False) if number in silent or handle.silent else handle.status
+            for number, handle in sorted(self._desk.handles.items())
+            if handle.status is not None
         ]
         return DaemonStatus(
             daemon=self.about.daemon,

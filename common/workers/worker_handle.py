@@ -32,7 +32,7 @@ START: Final = 60
 
 
 @attrs.define(eq=False)
-class Charge:
+class WorkerHandle:
     """One process and what it has said. The desk's and the supervisor's."""
 
     number: int
