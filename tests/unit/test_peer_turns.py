@@ -18,7 +18,7 @@ from common.web.peer import BREACH_TIMEOUT
 from common.web.turns import BURST, RATE, SLICE, USUAL_BURST, USUAL_PAUSE, Turns
 from tests.support.client import BINARY, CONTINUATION, HANGUP_PAYLOAD, PING, PONG_PAYLOAD, TEXT, close_frame, frame
 from tests.support.conversation import POLICY, Conversation, conversation
-from tests.support.streams import without_kernel
+from tests.support.streams import ServerReceive, without_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class Laps:
 def put(talk: Conversation, data: bytes) -> None:
     """Send without a lap in between."""
     receive = talk.stream.receive_stream
-    assert isinstance(receive, trio.testing.MemoryReceiveStream)
+    assert isinstance(receive, ServerReceive)
     receive.put_data(data)
 
 
