@@ -37,9 +37,9 @@ from common.embedded import open_embedded_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.crowd import Crowd
-    from bench.feed import Feed
-    from bench.targets import Target
+    from bench.crowd import ClientCrowd
+    from bench.feed import BenchFeed
+    from bench.targets import BenchTarget
 
 RATE: Final = 10.0
 """Messages, or writes of the hash, a second."""
@@ -63,9 +63,9 @@ _MB: Final = 1024.0
 class Subject:
     """A daemon under attack."""
 
-    target: Target
+    target: BenchTarget
     database: int
-    feed: Feed
+    feed: BenchFeed
 
 
 SUBJECTS: Final = {
@@ -85,7 +85,7 @@ class Block:
     """The slowest."""
 
 
-class Memory:
+class ResidentMemory:
     """The daemon's resident memory, in MB, from /proc."""
 
     def __init__(self, pid: int) -> None:
@@ -109,7 +109,7 @@ class Memory:
         return int(found[1]) / _MB
 
 
-def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seconds: float) -> bool:
+def measure_kind(site: Site, feed: BenchFeed, kind: str, numbers: Sequence[int], seconds: float) -> bool:
     """Print a line for each number of attackers; return whether every goal is met."""
     writes = round(RATE * seconds)
     met = True
@@ -123,7 +123,7 @@ def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seco
             f"  {'nobody':>12}      p99 {alone.p99:7.1f} ms          "
             f"health {alone.health:6.1f} ms  newcomer {alone.newcomer:6.1f} ms"
         )
-        memory = Memory(site.watched["target"])
+        memory = ResidentMemory(site.watched["target"])
         for place, number in enumerate(numbers, 2):
             at_rest = memory.now()
             memory.forget_peak()
@@ -147,7 +147,7 @@ def measure_kind(site: Site, feed: Feed, kind: str, numbers: Sequence[int], seco
     return met and not faults.total
 
 
-def _measure(crowd: Crowd, begin: int, writes: int) -> Block:
+def _measure(crowd: ClientCrowd, begin: int, writes: int) -> Block:
     known = len(crowd.ledger.latency)
     with _process("probe", *_address(crowd.site), crowd.path) as prober:
         crowd.write(begin, begin + writes, RATE)

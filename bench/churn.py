@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.attack import Subject
-    from bench.targets import Running
+    from bench.targets import RunningTarget
 
 ROUND: Final = 3000
 STAYING: Final = 1000
@@ -122,7 +122,7 @@ def resident_kb(pid: int) -> int:
     raise ValueError("no VmRSS line")
 
 
-def measure(running: Running, path: str, way: str, number: int) -> bool:
+def measure(running: RunningTarget, path: str, way: str, number: int) -> bool:
     """Print the figures; return whether the goal is met."""
     visitors = _Visitors(running.address, path, number)
     visit: Callable[[int], None] = getattr(visitors, way)

@@ -29,7 +29,7 @@ class ProcessTimes:
 
 
 @attrs.frozen
-class Snapshot:
+class CpuSnapshot:
     """All processes at one instant. `busy_ticks` is how long the machine's CPUs, added up, had been busy by then."""
 
     processes: Mapping[int, ProcessTimes]
@@ -69,7 +69,7 @@ def parse_busy(line: str) -> int:
     return user + nice + system + irq + softirq + steal
 
 
-def take_snapshot() -> Snapshot:
+def take_snapshot() -> CpuSnapshot:
     """Costs a few milliseconds: keep it away from the moment that is measured."""
     processes: dict[int, ProcessTimes] = {}
     for entry in _PROC.iterdir():
@@ -79,4 +79,4 @@ def take_snapshot() -> Snapshot:
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended between the listing and the reading
     with (_PROC / "stat").open() as stat:
-        return Snapshot(processes=processes, busy_ticks=parse_busy(stat.readline()))
+        return CpuSnapshot(processes=processes, busy_ticks=parse_busy(stat.readline()))

@@ -25,12 +25,12 @@ import attrs
 
 from bench import wire
 from bench.cpu import take_snapshot
-from bench.ledger import Cursor, Ledger
+from bench.ledger import Cursor, DeliveryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bench.cpu import Snapshot
+    from bench.cpu import CpuSnapshot
     from bench.feed import Write
     from bench.ledger import Faults
 
@@ -66,11 +66,11 @@ class Site:
 
 
 @attrs.frozen
-class Reading:
+class ClockReading:
     """All clocks at one instant; `at` is in nanoseconds, `own` in CPU seconds."""
 
     at: int
-    processes: Snapshot
+    processes: CpuSnapshot
     own: float
 
 
@@ -118,17 +118,19 @@ def open_crowd(
     measured_from: int = 0,
     coalesced: bool = False,
     bulk: bool = False,
-) -> Iterator[Crowd]:
-    """A crowd without clients yet, that leaves with the block; the arguments are those of `Feed` and `Ledger`.
+) -> Iterator[ClientCrowd]:
+    """A crowd without clients yet, that leaves with the block; arguments as in `BenchFeed` and `DeliveryLedger`.
 
     What fails inside because the target or Redis did is raised as LoadError.
     """
-    ledger = Ledger([write.frame for write in writes], measured_from=measured_from, coalesced=coalesced, bulk=bulk)
+    ledger = DeliveryLedger(
+        [write.frame for write in writes], measured_from=measured_from, coalesced=coalesced, bulk=bulk
+    )
     collecting = gc.isenabled()
     gc.disable()
     try:
         with ExitStack() as owner:
-            crowd = Crowd(site, owner, paths, [write.command for write in writes], ledger, bulk=bulk)
+            crowd = ClientCrowd(site, owner, paths, [write.command for write in writes], ledger, bulk=bulk)
             yield crowd
             crowd.say_goodbye()
     except (OSError, wire.HandshakeError) as error:
@@ -138,7 +140,7 @@ def open_crowd(
             gc.enable()
 
 
-class Crowd:
+class ClientCrowd:
     """See the module; made by `open_crowd`."""
 
     def __init__(
@@ -147,7 +149,7 @@ class Crowd:
         owner: ExitStack,
         paths: Sequence[str],
         commands: Sequence[bytes],
-        ledger: Ledger,
+        ledger: DeliveryLedger,
         *,
         bulk: bool,
     ) -> None:
@@ -255,16 +257,16 @@ class Crowd:
             if remaining <= 0:
                 return
 
-    def start_measuring(self) -> Reading:
+    def start_measuring(self) -> ClockReading:
         """Read the clocks, and forget how late writes and pings have been until now."""
         del self.publish_lag[:]
         self._ping_late = None
         return self.read_clocks()
 
-    def read_clocks(self) -> Reading:
-        return Reading(time.perf_counter_ns(), take_snapshot(), time.process_time())
+    def read_clocks(self) -> ClockReading:
+        return ClockReading(time.perf_counter_ns(), take_snapshot(), time.process_time())
 
-    def observed(self, before: Reading, after: Reading) -> Observed:
+    def observed(self, before: ClockReading, after: ClockReading) -> Observed:
         """What happened between the two, with the faults up to now: whoever has not got everything has lost it."""
         ledger = self.ledger
         return Observed(
@@ -405,7 +407,7 @@ def _receive_greeting(sock: socket.socket, rest: bytes, greeting: bytes) -> byte
     return rest.removeprefix(greeting)
 
 
-def _spent(before: Snapshot, after: Snapshot, pid: int) -> float:
+def _spent(before: CpuSnapshot, after: CpuSnapshot, pid: int) -> float:
     try:
         return after.tree_seconds(pid) - before.tree_seconds(pid)
     except ProcessLookupError as error:

@@ -39,7 +39,7 @@ class Write:
 
 
 @attrs.frozen(kw_only=True)
-class Feed:
+class BenchFeed:
     """What clients ask for and what is written meanwhile."""
 
     paths: Sequence[str]
@@ -54,7 +54,7 @@ class Feed:
     """So many writes, each of which changes what clients are to be told."""
 
 
-def status_feed(channels: Sequence[str], size: int) -> Feed:
+def status_feed(channels: Sequence[str], size: int) -> BenchFeed:
     """Messages of `size` bytes published on `channels` (`<runid>:<channel>`) in turn."""
 
     def writes(count: int) -> list[Write]:
@@ -63,7 +63,7 @@ def status_feed(channels: Sequence[str], size: int) -> Feed:
             for channel, payload in zip(cycle(channels), payloads(count, size), strict=False)
         ]
 
-    return Feed(paths=[f"/{channel}" for channel in channels], writes=writes)
+    return BenchFeed(paths=[f"/{channel}" for channel in channels], writes=writes)
 
 
 def publication(channel: str, payload: bytes) -> Write:
@@ -71,7 +71,7 @@ def publication(channel: str, payload: bytes) -> Write:
     return Write(command("PUBLISH", channel, payload), wire.server_text(_HEAD + payload + _TAIL))
 
 
-def checklist_feed(run_id: str) -> Feed:
+def checklist_feed(run_id: str) -> BenchFeed:
     """A run hash of a project that is nearly done, one of whose timestamps is written again and again."""
     fields = _project()
 
@@ -87,7 +87,7 @@ def checklist_feed(run_id: str) -> Feed:
         return made
 
     flat = [part for item in fields.items() for part in item]
-    return Feed(
+    return BenchFeed(
         paths=[f"/{run_id}"],
         prepare=(command("DEL", run_id), command("HSET", run_id, *flat)),
         greeting=packaged().evaluate(fields).frame(),

@@ -37,7 +37,7 @@ class Goal:
 
 
 @attrs.frozen
-class Verdict:
+class GoalVerdict:
     """`value` is what the goal bounds, a median; None, as `met`, when it was not measured.
 
     `share` is how much of what is allowed was used, 1 being just met; None where the limit is nothing, too.
@@ -57,7 +57,7 @@ def judge(
     goal: Goal,
     figures: Mapping[str, Mapping[str, Spread]],
     ratios: Mapping[str, Mapping[str, Spread]],
-) -> Verdict:
+) -> GoalVerdict:
     """`figures` of every target, and `ratios` of the goal's target to each peer."""
     if goal.against:
         value = _ratio_to_best(goal, figures, ratios)
@@ -65,10 +65,10 @@ def judge(
         spread = figures.get(goal.target, {}).get(goal.figure)
         value = None if spread is None else spread.median
     if value is None:
-        return Verdict(goal.text)
+        return GoalVerdict(goal.text)
     if FIGURES[goal.figure].higher_is_better:
-        return Verdict(goal.text, value, value >= goal.limit, goal.limit / value if value else None)
-    return Verdict(goal.text, value, value <= goal.limit, value / goal.limit if goal.limit else None)
+        return GoalVerdict(goal.text, value, value >= goal.limit, goal.limit / value if value else None)
+    return GoalVerdict(goal.text, value, value <= goal.limit, value / goal.limit if goal.limit else None)
 
 
 def _ratio_to_best(

@@ -60,7 +60,7 @@ class Cursor:
     step: int = 1
 
 
-class Ledger:
+class DeliveryLedger:
     """The accounts of one load; whoever writes notes it in `written_at`, whoever receives calls the methods.
 
     `frames` are what a client must get for each write. Where they are `coalesced`, a frame stands for the writes before

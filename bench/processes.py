@@ -52,7 +52,7 @@ HANGUP: Final = wire.server_text(b'{"type":"hangup"}')
 
 
 @attrs.frozen
-class Place:
+class CodePlace:
     """Whose code is run, and on which Redis."""
 
     name: str
@@ -60,7 +60,7 @@ class Place:
     redis_url: str
 
 
-class Daemon:
+class StatusdProcess:
     """A running statusd."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
@@ -167,7 +167,7 @@ async def health(port: int) -> int:
     return int(answer.split(b" ")[1]) if answer else 0
 
 
-def spawn(place: Place, port: int, workers: int, before: Sequence[str] = ()) -> Daemon:
+def spawn(place: CodePlace, port: int, workers: int, before: Sequence[str] = ()) -> StatusdProcess:
     """Start statusd from the code of `place`."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("STATUS_", "REDIS_"))}
     environ |= {
@@ -188,11 +188,11 @@ def spawn(place: Place, port: int, workers: int, before: Sequence[str] = ()) -> 
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    return Daemon(process, port)
+    return StatusdProcess(process, port)
 
 
 @asynccontextmanager
-async def open_daemon(place: Place, port: int | None = None) -> AsyncIterator[Daemon]:
+async def open_daemon(place: CodePlace, port: int | None = None) -> AsyncIterator[StatusdProcess]:
     """A healthy daemon with two workers; nothing of it is left at the end."""
     daemon = spawn(place, port or free_port(), 2)
     known: list[int] = []
@@ -230,14 +230,14 @@ def free_port() -> int:
 # -- the figures ------------------------------------------------------------------------------------------------------
 
 
-async def start(place: Place) -> dict[str, float]:
+async def start(place: CodePlace) -> dict[str, float]:
     """The measure of the machine."""
     daemon_started = trio.current_time()
     async with open_daemon(place):
         return {"start until healthy, s": trio.current_time() - daemon_started}
 
 
-async def all_signalled(place: Place) -> dict[str, float]:
+async def all_signalled(place: CodePlace) -> dict[str, float]:
     """systemd's end of a unit: all processes, twice."""
     async with open_daemon(place) as daemon, trio.open_nursery() as nursery:
         visitors = await visit(nursery, daemon.port)
@@ -256,7 +256,7 @@ async def all_signalled(place: Place) -> dict[str, float]:
     }
 
 
-async def stopped_worker(place: Place) -> dict[str, float]:
+async def stopped_worker(place: CodePlace) -> dict[str, float]:
     """SIGSTOP: until it is noticed, until it is replaced."""
     async with open_daemon(place) as daemon:
         os.kill(daemon.workers()[0], signal.SIGSTOP)
@@ -265,7 +265,7 @@ async def stopped_worker(place: Place) -> dict[str, float]:
         return {"stopped worker: unready after, s": noticed, "stopped worker: ready again after, s": replaced}
 
 
-async def end_with_stopped_worker(place: Place) -> dict[str, float]:
+async def end_with_stopped_worker(place: CodePlace) -> dict[str, float]:
     """SIGTERM right after a worker was stopped."""
     async with open_daemon(place) as daemon:
         os.kill(daemon.workers()[0], signal.SIGSTOP)
@@ -273,7 +273,7 @@ async def end_with_stopped_worker(place: Place) -> dict[str, float]:
         return {"stopped worker: SIGTERM until the end, s": await daemon.wait_exit()}
 
 
-async def lone_drain(place: Place) -> dict[str, float]:
+async def lone_drain(place: CodePlace) -> dict[str, float]:
     """One worker is signalled, and has a client that never answers."""
     async with open_daemon(place) as daemon, trio.open_nursery() as nursery:
         await visit(nursery, daemon.port, 8, deaf=True)
@@ -284,7 +284,7 @@ async def lone_drain(place: Place) -> dict[str, float]:
     return {f"a worker drains alone: newcomers refused of {2 * CLIENTS}": refused}
 
 
-async def killed_parent(place: Place) -> dict[str, float]:
+async def killed_parent(place: CodePlace) -> dict[str, float]:
     """kill -9 of the parent while a client holds the orphans' drain up: until a new start serves."""
     async with open_daemon(place) as daemon, trio.open_nursery() as nursery:
         await visit(nursery, daemon.port, 8, deaf=True)
@@ -309,7 +309,7 @@ async def killed_parent(place: Place) -> dict[str, float]:
     return {"parent killed: a new start serves after, s": seconds, "parent killed: starts that it took": tries}
 
 
-async def first_process(place: Place) -> dict[str, float]:
+async def first_process(place: CodePlace) -> dict[str, float]:
     """SIGTERM to process number 1 of a namespace, early: how many of the signals were lost."""
     unshare = shutil.which("unshare")
     if unshare is None or os.geteuid() != 0:
@@ -329,7 +329,7 @@ async def first_process(place: Place) -> dict[str, float]:
     return {f"number 1, SIGTERM after {MOMENTS[0]:g} to {MOMENTS[-1]:g} s: lost of {len(MOMENTS)}": lost}
 
 
-FIGURES: Final[Sequence[Callable[[Place], Awaitable[dict[str, float]]]]] = (
+FIGURES: Final[Sequence[Callable[[CodePlace], Awaitable[dict[str, float]]]]] = (
     start,
     all_signalled,
     stopped_worker,
@@ -344,9 +344,9 @@ async def run(against: Path | None, rounds: int) -> None:
     """Measure, and print a table: the median of the rounds, and the outermost."""
     found: dict[str, dict[str, list[float]]] = {}
     async with open_embedded_redis() as redis:
-        places = [Place("this", ROOT, redis.url(2))]
+        places = [CodePlace("this", ROOT, redis.url(2))]
         if against is not None:
-            places.insert(0, Place("against", against, redis.url(2)))
+            places.insert(0, CodePlace("against", against, redis.url(2)))
         for number in range(rounds):
             for measure in FIGURES:
                 for place in places:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from bench.goals import Goal, Verdict, judge
+from bench.goals import Goal, GoalVerdict, judge
 from bench.ledger import Faults
 from bench.stats import Spread, paired_ratio, spread
 
@@ -40,7 +40,7 @@ class RowReport:
     """Median and spread of every figure."""
     ratios: Mapping[str, Mapping[str, Mapping[str, Spread]]]
     """By subject and peer, figure by figure: the subject's divided by the peer's."""
-    goals: Sequence[Verdict]
+    goals: Sequence[GoalVerdict]
     absent: Mapping[str, str]
     runs: Sequence[Run]
 
@@ -126,7 +126,7 @@ def _judge(
     goal: Goal,
     targets: Mapping[str, Mapping[str, Spread]],
     ratios: Mapping[str, Mapping[str, Mapping[str, Spread]]],
-) -> Verdict:
+) -> GoalVerdict:
     return judge(goal, targets, ratios.get(goal.target, {}))
 
 

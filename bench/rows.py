@@ -21,7 +21,7 @@ from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.targets import Target
+    from bench.targets import BenchTarget
 
 SUBJECT: Final = "statusd"
 PREFLIGHT_SUBJECT: Final = "preflightd"
@@ -45,7 +45,7 @@ class Contestant:
     """A target under conditions: `settings` are variables of the subject without their prefix."""
 
     label: str
-    target: Target
+    target: BenchTarget
     settings: Mapping[str, str] = attrs.field(factory=dict)
 
 
@@ -60,7 +60,7 @@ class Row:
     goals: Sequence[Goal] = ()
     subjects: Sequence[Contestant] = (Contestant(SUBJECT, FANOUT_TARGETS[SUBJECT]),)
     """The first is what peers are compared with."""
-    targets: Mapping[str, Target] = FANOUT_TARGETS
+    targets: Mapping[str, BenchTarget] = FANOUT_TARGETS
     """Who can be asked for: the peers are some of them."""
     peers: Sequence[str] = PEERS
     repeat: int = 3

@@ -10,7 +10,7 @@ from bench.figures import FIGURES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.goals import Verdict
+    from bench.goals import GoalVerdict
     from bench.report import Document, RowReport
     from bench.stats import Spread
 
@@ -58,7 +58,7 @@ def _notes(row: RowReport) -> Iterable[str]:
         yield f"- {target}: {count} of {total} runs marked {doubt}"
 
 
-def _summary(verdicts: Sequence[Verdict]) -> str:
+def _summary(verdicts: Sequence[GoalVerdict]) -> str:
     counts = Counter(verdict.word for verdict in verdicts)
     return "Goals: " + ", ".join(f"{counts[word]} {word}" for word in ("met", "NOT met", "not measured")) + ".\n"
 
@@ -82,7 +82,7 @@ def _bracketed(ratio: Spread) -> str:
     return f"{ratio.median:.2f} [{ratio.min:.2f} {ratio.max:.2f}]"
 
 
-def _value(verdict: Verdict) -> str:
+def _value(verdict: GoalVerdict) -> str:
     return "" if verdict.value is None else f"{verdict.value:,.2f}"
 
 

@@ -1,7 +1,7 @@
 """What is measured: the daemon and its peers, each one command that serves the same paths and frames.
 
-`open_target` owns the process: it is ready when the block is entered and gone when it is left. `Target.missing` says
-beforehand why a target can't run on this machine; `Target.prepare` compiles or installs what it needs, once.
+`open_target` owns the process: it is ready when the block is entered and gone when it is left. `BenchTarget.missing`
+says beforehand why a target can't run on this machine; `BenchTarget.prepare` compiles or installs what it needs, once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _nothing() -> None:
 
 
 @attrs.frozen
-class Target:
+class BenchTarget:
     """How to start one bridge. `command` and `environment` are functions of the port to listen on and Redis' URL."""
 
     name: str
@@ -78,7 +78,7 @@ class Target:
 
 
 @attrs.frozen
-class Running:
+class RunningTarget:
     """A target that serves."""
 
     name: str
@@ -88,8 +88,8 @@ class Running:
 
 @asynccontextmanager
 async def open_target(
-    target: Target, redis_url: str, settings: Mapping[str, str] | None = None
-) -> AsyncIterator[Running]:
+    target: BenchTarget, redis_url: str, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[RunningTarget]:
     """Prepare and start `target`, wait until it is healthy, and end it with the block: asked first, killed after
     `STOP_TIMEOUT`.
 
@@ -111,12 +111,12 @@ async def open_target(
             )
         try:
             await _wait_healthy(target, process, port, log)
-            yield Running(target.name, process.pid, (HOST, port))
+            yield RunningTarget(target.name, process.pid, (HOST, port))
         finally:
             await _stop(process)
 
 
-async def _wait_healthy(target: Target, process: trio.Process, port: int, log: Path) -> None:
+async def _wait_healthy(target: BenchTarget, process: trio.Process, port: int, log: Path) -> None:
     with trio.move_on_after(START_TIMEOUT):
         while process.poll() is None:
             if await _is_healthy(target, port):
@@ -127,7 +127,7 @@ async def _wait_healthy(target: Target, process: trio.Process, port: int, log: P
     raise TargetError(f"{target.name} {state}; the end of its output:\n{tail}")
 
 
-async def _is_healthy(target: Target, port: int) -> bool:
+async def _is_healthy(target: BenchTarget, port: int) -> bool:
     if target.health_by_upgrade:
         request = wire.handshake_request(f"{HOST}:{port}", "/health")
     else:
@@ -202,20 +202,20 @@ def missing_module(*names: str, find: Callable[[str], object] = importlib.util.f
     return next((f"the Python package {name} is not installed" for name in names if find(name) is None), None)
 
 
-def _daemon(known: KnownDaemon) -> Target:
+def _daemon(known: KnownDaemon) -> BenchTarget:
     def environment(port: int, redis_url: str) -> dict[str, str]:
         settings = {"LISTEN_ADDR": f"{HOST}:{port}", "REDIS_URL": redis_url, "LOG_LEVEL": "warn"}
         return {known.variable(name): value for name, value in settings.items()}
 
-    return Target(known.name, lambda _port, _redis: module_command(known.name), environment, prefix=known.prefix)
+    return BenchTarget(known.name, lambda _port, _redis: module_command(known.name), environment, prefix=known.prefix)
 
 
 def _python_command(module: str, port: int, redis_url: str) -> list[str]:
     return module_command(module, "--port", str(port), "--redis", redis_url)
 
 
-def _python_peer(name: str, *packages: str, health_by_upgrade: bool = False) -> Target:
-    return Target(
+def _python_peer(name: str, *packages: str, health_by_upgrade: bool = False) -> BenchTarget:
+    return BenchTarget(
         name,
         partial(_python_command, f"bench.peers.{name}"),
         health_by_upgrade=health_by_upgrade,
@@ -268,13 +268,13 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-FANOUT_TARGETS: Final[Mapping[str, Target]] = {
+FANOUT_TARGETS: Final[Mapping[str, BenchTarget]] = {
     target.name: target
     for target in (
         _daemon(STATUS),
         _python_peer("websockets", "websockets"),
         _python_peer("tornado", "tornado"),
-        Target(
+        BenchTarget(
             "node_ws",
             _node_command,
             lambda _port, _redis: {"NODE_ENV": "production"},
@@ -282,7 +282,7 @@ FANOUT_TARGETS: Final[Mapping[str, Target]] = {
             prepare=_install_node_packages,
         ),
         _python_peer("trio_websocket", "trio_websocket", health_by_upgrade=True),
-        Target(
+        BenchTarget(
             "limit",
             _limit_command,
             prepare=_compile_limit,
@@ -292,7 +292,7 @@ FANOUT_TARGETS: Final[Mapping[str, Target]] = {
 }
 """Those of the rows of statusd: the daemon, then its peers."""
 
-PREFLIGHT_TARGETS: Final[Mapping[str, Target]] = {
+PREFLIGHT_TARGETS: Final[Mapping[str, BenchTarget]] = {
     target.name: target for target in (_daemon(PREFLIGHT), _python_peer("websockets_preflight", "websockets"))
 }
 """Those of the rows of preflightd: the daemon, then its peers."""

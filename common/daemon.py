@@ -1,9 +1,9 @@
 """A daemon's process from its start to its last goodbye (SPEC 3, 6; DESIGN, lifetimes).
 
-`Service.run` owns every task there is. The outer nursery holds what must outlive the clients (Redis link, heartbeat,
-topics); the inner one, `handlers`, holds the door with its accept loops and a task per socket. The end goes from the
-inside out: answer 503, say goodbye, wait for the clients within the deadline, give the subscriptions back. The port is
-not ours.
+`DaemonService.run` owns every task there is. The outer nursery holds what must outlive the clients (Redis link,
+heartbeat, topics); the inner one, `handlers`, holds the door with its accept loops and a task per socket. The end goes
+from the inside out: answer 503, say goodbye, wait for the clients within the deadline, give the subscriptions back. The
+port is not ours.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Daemon(Generic[S]):
     """What `check` tries of what serving needs; raises the RedisError of what is missing."""
 
 
-class Service(Generic[S]):
+class DaemonService(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
     `fleet` is the view of all processes, where there are others. `kept` says that the listening sockets stay open when

@@ -19,9 +19,9 @@ from common.admin.access import Access
 from common.admin.probe import Probe
 from common.admin.server import AdminServer
 from common.admin.sockets import AdminSockets, bind_admin
-from common.admin.source import ALONE, Local, about
+from common.admin.telemetry_source import ALONE, Local, about
 from common.config import Settings, describe
-from common.daemon import Daemon, Service
+from common.daemon import Daemon, DaemonService
 from common.embedded import EmbeddedRedisError, open_embedded_redis
 from common.exits import Exit
 from common.metrics import supervised
@@ -33,14 +33,14 @@ from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
 from common.workers.desk import Desk
-from common.workers.source import Workers
+from common.workers.fleet_telemetry import Workers
 from common.workers.spawn import Spawner
 from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from common.admin.source import Source
+    from common.admin.telemetry_source import TelemetrySource
     from common.logs import Logger
     from common.notify import Notifier
 
@@ -48,7 +48,7 @@ S = TypeVar("S", bound=Settings)
 
 
 @attrs.frozen
-class Parts:
+class ProcessParts:
     """What the process has before its event loop."""
 
     listeners: Listeners
@@ -66,7 +66,7 @@ def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
         if settings.admin_listen_addr is not None:
             with needing(settings.admin_listen_addr):
                 admin = stack.enter_context(bind_admin(settings.admin_listen_addr))
-        parts = Parts(listeners, admin, start.notifier())
+        parts = ProcessParts(listeners, admin, start.notifier())
         serve = partial(_serve, daemon, settings, without_personal(start.environ), parts, log, embedded)
         return trio.run(run_until_told, serve, log)
 
@@ -75,7 +75,7 @@ async def _serve(
     daemon: Daemon[S],
     settings: S,
     environ: dict[str, str],
-    parts: Parts,
+    parts: ProcessParts,
     log: Logger,
     embedded: bool,
     stop: trio.Event,
@@ -104,11 +104,11 @@ async def _serve(
                 hint=f"set {settings.prefix}ALLOWED_ORIGINS so that foreign pages can't open sockets",
             )
         log.info("listening", addresses=bound_to(listeners), **({} if admin is None else {"admin": admin.names}))
-        source: Source
+        source: TelemetrySource
         run: Callable[[trio.Event], Awaitable[int]]
         ready: trio.Event
         if settings.workers == 1:
-            service = Service(daemon, settings, log, kept=parts.listeners.kept)
+            service = DaemonService(daemon, settings, log, kept=parts.listeners.kept)
             run, ready = partial(service.run, listeners), service.ready
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report

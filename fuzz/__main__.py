@@ -23,7 +23,7 @@ from fuzz.registry import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fuzz.target import Property, Target
+    from fuzz.target import FuzzTarget, Property
 
 EXAMPLES: Final = 200
 """Examples of one round."""
@@ -33,7 +33,7 @@ SAVED: Final = Path(__file__).resolve().parent.parent / ".hypothesis-fuzz"
 _SEEDS: Final = 1 << 32
 
 
-def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TARGETS, saved: Path = SAVED) -> int:
+def main(arguments: Sequence[str] | None = None, targets: Sequence[FuzzTarget] = TARGETS, saved: Path = SAVED) -> int:
     """Run; the exit code is 1 if anything was found."""
     names = [target.name for target in targets]
     parser = _parser(names)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TAR
     return fuzz(chosen, number, time.monotonic() + options.seconds, saved)
 
 
-def fuzz(targets: Sequence[Target], number: int, deadline: float, saved: Path) -> int:
+def fuzz(targets: Sequence[FuzzTarget], number: int, deadline: float, saved: Path) -> int:
     """Run every property at least once, then in turn until `deadline` (`time.monotonic`), or until each has failed.
 
     Returns the exit code: 1 if anything was found.

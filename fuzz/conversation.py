@@ -4,7 +4,7 @@ order.
 A `Scenario` is a list of turns that Hypothesis draws, and shrinks when one fails: clients come, talk sense or nonsense,
 stop reading and leave; messages are published; Redis drops the link, goes and returns; time passes; the daemon drains.
 `play` acts it out in one `trio.run` on a MockClock. Whenever the daemon has come to rest, what each client has seen is
-compared with what its `Visit` says that it may and must have seen. The service's own surroundings
+compared with what its `FuzzVisit` says that it may and must have seen. The service's own surroundings
 (`tests.support.service`) then check that no conversation, socket, topic or line of a bug is left.
 """
 
@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from fuzz.scenario import CHANNELS, Connect, Drain, Leave, Publish, Redis, Say, Scenario, Turn, Wait, scenarios
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from fuzz.utterances import UTTERANCES
 from tests.support.client import HANGUP_PAYLOAD, PING_PAYLOAD, Client, close_frame, handshake
 from tests.support.service import Running, open_service, status
@@ -42,7 +42,7 @@ def no_order_of_events_breaks_a_promise(scenario: Scenario) -> None:
     play(scenario)
 
 
-TARGET: Final = Target("conversation", (no_order_of_events_breaks_a_promise,))
+TARGET: Final = FuzzTarget("conversation", (no_order_of_events_breaks_a_promise,))
 
 
 async def _play(scenario: Scenario) -> None:
@@ -64,7 +64,7 @@ async def _play(scenario: Scenario) -> None:
 
 
 @attrs.define(eq=False)
-class Visit:
+class FuzzVisit:
     """One client and what it may expect."""
 
     client: Client
@@ -118,7 +118,7 @@ class _World:
         self._hangups = {
             code for code, reason in _HANGUP_REASONS.items() if every or reason in scenario.hangup.split(",")
         }
-        self._visits: list[Visit] = []
+        self._visits: list[FuzzVisit] = []
         self._messages = 0
         self._draining = False
         self._exhausted = 0
@@ -179,18 +179,18 @@ class _World:
         outbox, to_send = trio.open_memory_channel[bytes](math.inf)
         self._nursery.start_soon(_send, client, to_send)
         welcome = self._link_is_up and not self._draining
-        visit = Visit(client, outbox, channel, step.gap, step.answers, step.transport != "lockstep", welcome)
+        visit = FuzzVisit(client, outbox, channel, step.gap, step.answers, step.transport != "lockstep", welcome)
         self._visits.append(visit)
         self._send(visit, handshake(f"/{channel.decode()}" + "?gap=1" * step.gap))
 
-    def _say(self, visit: Visit, what: str) -> None:
+    def _say(self, visit: FuzzVisit, what: str) -> None:
         utterance = UTTERANCES[what]
         if utterance.codes:
             visit.misbehave()
             visit.provoked |= utterance.codes
         self._send(visit, utterance.data)
 
-    async def _leave(self, visit: Visit, how: str, code: int | None) -> None:
+    async def _leave(self, visit: FuzzVisit, how: str, code: int | None) -> None:
         visit.misbehave()
         match how:
             case "closes":
@@ -206,11 +206,11 @@ class _World:
             case "stops reading":
                 self._stop_reading(visit)
 
-    def _stop_reading(self, visit: Visit) -> None:
+    def _stop_reading(self, visit: FuzzVisit) -> None:
         visit.reads = False
         visit.client.stop_reading()
 
-    def _send(self, visit: Visit, data: bytes) -> None:
+    def _send(self, visit: FuzzVisit, data: bytes) -> None:
         if not visit.client.ended and visit.client.close_code is None:
             visit.alive_at = trio.current_time()
         visit.outbox.send_nowait(data)
@@ -258,7 +258,7 @@ class _World:
         for visit in self._visits:
             self._check(visit)
 
-    def _check(self, visit: Visit) -> None:
+    def _check(self, visit: FuzzVisit) -> None:
         client = visit.client
         if client.status != 101:
             assert client.status in {None, 503}
@@ -272,7 +272,7 @@ class _World:
             limit = PONG_TIMEOUT + 2 * WRITE_TIMEOUT
             assert sock.closed or trio.current_time() <= visit.alive_at + limit, "a silent client is kept"
 
-    def _check_frames(self, visit: Visit) -> None:
+    def _check_frames(self, visit: FuzzVisit) -> None:
         gaps, hangups, got = 0, 0, list[bytes]()
         for text in visit.client.texts:
             if text.startswith(b'{"type":"gap"'):
@@ -291,7 +291,7 @@ class _World:
         assert visit.wants_gap or not gaps, "a gap frame that was not asked for"
         self._check_gaps(visit, gaps)
 
-    def _check_gaps(self, visit: Visit, gaps: int) -> None:
+    def _check_gaps(self, visit: FuzzVisit, gaps: int) -> None:
         if not (visit.wants_gap and visit.steady and visit.reads and visit.open):
             return
         service, connections = self._running.service, len(self._running.redis.peers)
@@ -301,7 +301,7 @@ class _World:
             reconnects, known = visit.since
             assert service.hub.link.reconnects - reconnects <= gaps - known <= connections, "a gap that was not told"
 
-    def _check_end(self, visit: Visit) -> None:
+    def _check_end(self, visit: FuzzVisit) -> None:
         client, code = visit.client, visit.client.close_code
         hung_up = HANGUP_PAYLOAD in client.texts
         if visit.steady and visit.reads and visit.answers and not self._draining and not self._exhausted:

@@ -8,9 +8,9 @@ from fuzz import conversation
 from fuzz.targets import checklist, configuration, frames, http_head, resp, rules
 
 if TYPE_CHECKING:
-    from fuzz.target import Target
+    from fuzz.target import FuzzTarget
 
-TARGETS: Final[tuple[Target, ...]] = (
+TARGETS: Final[tuple[FuzzTarget, ...]] = (
     checklist.TARGET,
     configuration.TARGET,
     conversation.TARGET,

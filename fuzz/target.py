@@ -67,7 +67,7 @@ class Machine:
 
 
 @attrs.frozen
-class Target:
+class FuzzTarget:
     """One part of the system and what holds of it."""
 
     name: str

@@ -25,7 +25,7 @@ from opsd.events import MODE
 from opsd.history import HistoryUnavailableError
 from opsd.ledger import Ledger
 from opsd.sources.fetch import FETCH_ERRORS, make_client
-from opsd.sources.target import Endpoint
+from opsd.sources.target import SourceEndpoint
 from opsd.vector import MODES
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Alerts:
         with trio.move_on_after(POST_TIMEOUT):
             try:
                 async with (
-                    make_client(Endpoint(url), self._transport) as client,
+                    make_client(SourceEndpoint(url), self._transport) as client,
                     client.stream("POST", url, content=body, headers={"content-type": "application/json"}) as response,
                 ):
                     return None if response.is_success else f"answered {response.status_code}"

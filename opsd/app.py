@@ -20,7 +20,7 @@ from opsd.api.page import websocket_urls
 from opsd.api.routes import make_routes
 from opsd.auth import UNAUTHORIZED, Refusal, Request
 from opsd.endpoints import ENDPOINTS, LOGIN, STATUS, Needs
-from opsd.places import Running
+from opsd.places import RunningRequests
 from opsd.serve import is_clients_end
 from opsd.vector import STATUS_VERSION
 
@@ -63,7 +63,7 @@ class Gate:
         self._guard = parts.guard
         self._board = parts.board
         self._log = log
-        self._running = Running()
+        self._running = RunningRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one WebSocket."""

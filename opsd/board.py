@@ -19,11 +19,11 @@ import attrs
 import trio
 
 from common.quote import quote
+from opsd.aggregate import Heard, Own, vector_and_meta
 from opsd.changes import Changes
 from opsd.crew import Crew
-from opsd.events import GOOD, MODE, TELEMETRY, Topic
-from opsd.figures import Heard, Own, vector_and_meta
-from opsd.sources.source import SnapshotError
+from opsd.events import GOOD, MODE, TELEMETRY, EventTopic
+from opsd.sources.interface import SnapshotError
 from opsd.traffic import Traffic
 from opsd.vector import Status
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.telemetry.values import DaemonStatus
-    from opsd.sources.source import Source
+    from opsd.sources.interface import Source
     from opsd.vector import Meta, Mode
 
-__all__ = ["Board", "Snapshot", "SnapshotError"]
+__all__ = ["Board", "SnapshotError", "WorkerSnapshot"]
 
 COALESCE: Final = 0.02
 """Seconds between two recomputations at least."""
@@ -48,7 +48,7 @@ _WORKER_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @attrs.frozen
-class Snapshot:
+class WorkerSnapshot:
     """A worker's state as a file to download."""
 
     filename: str
@@ -123,7 +123,7 @@ class Board:
         return self._traffic.cpu_seconds
 
     @property
-    def conditions(self) -> Mapping[Topic, str]:
+    def conditions(self) -> Mapping[EventTopic, str]:
         """How everything is that events tell of, as far as it is known."""
         return self._changes.conditions
 
@@ -152,13 +152,13 @@ class Board:
             for route in seen.routes
         ]
 
-    async def snapshot(self, worker: str) -> Snapshot:
+    async def snapshot(self, worker: str) -> WorkerSnapshot:
         """The state of one worker, by the id in `workers`. Raises SnapshotError."""
         for source in sorted(self._sources, key=lambda source: len(source.name), reverse=True):
             name, own = source.name, worker.removeprefix(f"{source.name}-")
             if own != worker and _WORKER_ID.fullmatch(own) and own.strip("."):
                 body = await source.snapshot(own)
-                return Snapshot(f"{name}-{own}-{self._utcnow():%Y%m%dT%H%M%SZ}.json", body)
+                return WorkerSnapshot(f"{name}-{own}-{self._utcnow():%Y%m%dT%H%M%SZ}.json", body)
         raise SnapshotError(404, "no such worker")
 
     def sources(self) -> list[dict[str, object]]:
@@ -290,16 +290,16 @@ class Board:
         self._newer.set()
         self._newer = trio.Event()
 
-    def _states(self, meta: Meta) -> dict[Topic, str]:
+    def _states(self, meta: Meta) -> dict[EventTopic, str]:
         """How everything is, as far as it is known."""
-        states: dict[Topic, str] = {}
+        states: dict[EventTopic, str] = {}
         for source in self._sources:
             if not source.asked:
                 continue
             up = source.name not in meta.unavailable
-            states[Topic("source", source.name)] = GOOD["source"] if up else "down"
+            states[EventTopic("source", source.name)] = GOOD["source"] if up else "down"
             if up:
-                states[Topic("workers", source.name)] = self._known[source.name].crew.state
+                states[EventTopic("workers", source.name)] = self._known[source.name].crew.state
         if self.ready:
             states[TELEMETRY] = meta.telemetry_status
         if self._traffic.mode_known:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from common.quote import quote
 from opsd.endpoints import MOST_EVENTS
-from opsd.events import GOOD, MODE, Event, Topic
+from opsd.events import GOOD, MODE, Event, EventTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Changes:
     """See the module. `problem` says what is wrong with a source, by its name."""
 
     def __init__(self, log: Logger, problem: Callable[[str], str]) -> None:
-        self.conditions: dict[Topic, str] = {}
+        self.conditions: dict[EventTopic, str] = {}
         """How everything is, as far as it is known."""
         self._log = log
         self._problem = problem
@@ -38,7 +38,7 @@ class Changes:
         """The events as JSON objects, newest first, `MOST_EVENTS` at most."""
         return [event.document() for event in reversed(self._events)]
 
-    def look(self, states: Mapping[Topic, str], timestamp: str, error_rate: float) -> None:
+    def look(self, states: Mapping[EventTopic, str], timestamp: str, error_rate: float) -> None:
         """Make events of what is another way than it was."""
         for topic, state in states.items():
             before = self.conditions.get(topic, topic.good if topic == MODE else None)

@@ -16,14 +16,14 @@ from common.daemons import OPS
 from common.exits import Exit
 from common.redis.errors import ResponseError
 from opsd.keys import keys_of
-from opsd.sources.roster import make_sources
+from opsd.sources.configured import make_sources
 from opsd.tmux.session import Tmux
 
 if TYPE_CHECKING:
     from common.redis.link import Link
     from opsd.keys import Keys
     from opsd.settings import OpsSettings
-    from opsd.sources.source import Source
+    from opsd.sources.interface import Source
 
 PATIENCE: Final = 6.0
 """Seconds in which every source has answered or failed: the longest timeout, and a little."""

@@ -1,7 +1,7 @@
 """What changes, as values: the traffic mode, the telemetry, a source, the workers of a source. Pure.
 
-A condition is named by its `Topic`. Each has a state in which nothing is wrong (`GOOD`); the board makes an `Event` of
-every other one that it comes to, and of the way back.
+A condition is named by its `EventTopic`. Each has a state in which nothing is wrong (`GOOD`); the board makes an
+`Event` of every other one that it comes to, and of the way back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GOOD: Final[dict[Kind, str]] = {"mode": "normal", "telemetry": "healthy", "sourc
 
 
 @attrs.frozen(order=True)
-class Topic:
+class EventTopic:
     """What an event is about."""
 
     kind: Kind
@@ -38,8 +38,8 @@ class Topic:
         return self.source or self.kind
 
 
-MODE: Final = Topic("mode")
-TELEMETRY: Final = Topic("telemetry")
+MODE: Final = EventTopic("mode")
+TELEMETRY: Final = EventTopic("telemetry")
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ class Event:
 
     time: str
     """RFC 3339, UTC, milliseconds."""
-    topic: Topic
+    topic: EventTopic
     before: str
     after: str
     error_rate: float

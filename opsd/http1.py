@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
-    from opsd.stream import BoundedStream
+    from opsd.bounded_stream import BoundedStream
 
 HEAD_TIMEOUT: Final = 10.0
 """Seconds that a request's head may take, from its first byte; a connection's first, from the connection."""

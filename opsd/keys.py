@@ -18,7 +18,7 @@ from opsd.sources.target import OUTSIDE
 
 if TYPE_CHECKING:
     from opsd.settings import OpsSettings
-    from opsd.sources.target import Endpoint
+    from opsd.sources.target import SourceEndpoint
 
 _DIGITS: Final = 16
 
@@ -42,6 +42,6 @@ def keys_of(settings: OpsSettings, host: str | None = None) -> Keys:
     return Keys(f"opsd:history:{digest}", f"opsd:alerts:{digest}")
 
 
-def _place(endpoint: Endpoint, host: str) -> str:
+def _place(endpoint: SourceEndpoint, host: str) -> str:
     local = endpoint.socket is not None or is_loopback(urlsplit(endpoint.url).hostname)
     return f"{host} {endpoint}" if local else str(endpoint)

@@ -18,10 +18,10 @@ from opsd.tmux.script import Window
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from opsd.sources.target import Target
+    from opsd.sources.target import AdminTarget
 
 
-def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> tuple[Window, ...]:
+def platform_windows(targets: Sequence[AdminTarget], environ: Mapping[str, str]) -> tuple[Window, ...]:
     """A window for each daemon that `targets` expects on this machine."""
     ours = tuple(sorted(name for name in environ if name.startswith(OPS.prefix) or name in PERSONAL))
     inherited = {name: value for name, value in environ.items() if name not in ours}
@@ -34,7 +34,7 @@ def platform_windows(targets: Sequence[Target], environ: Mapping[str, str]) -> t
     return tuple(windows)
 
 
-def admin_address(target: Target) -> str | None:
+def admin_address(target: AdminTarget) -> str | None:
     """What the daemon's ADMIN_LISTEN_ADDR has to be; None for a target that is not on this machine."""
     if target.endpoint.socket is not None:
         return f"unix:{target.endpoint.socket}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from opsd.events import MODE, TELEMETRY, Event, Topic
+from opsd.events import MODE, TELEMETRY, Event, EventTopic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,15 +45,15 @@ class Seen:
 class Ledger:
     """See the module."""
 
-    told: dict[Topic, str] = attrs.field(factory=dict)
+    told: dict[EventTopic, str] = attrs.field(factory=dict)
     """What was told last. Of a condition that is not here, that nothing is wrong."""
-    tried: dict[Topic, str] = attrs.field(factory=dict)
+    tried: dict[EventTopic, str] = attrs.field(factory=dict)
     """What was tried in vain since then: who knows what the receiver believes."""
-    _seen: dict[Topic, Seen] = attrs.field(factory=dict)
-    _left: dict[Topic, str] = attrs.field(factory=dict)
+    _seen: dict[EventTopic, Seen] = attrs.field(factory=dict)
+    _left: dict[EventTopic, str] = attrs.field(factory=dict)
     """How things were when another process looked last, until they are seen."""
 
-    def observe(self, conditions: Mapping[Topic, str], now: float, time: str, error_rate: float) -> bool:
+    def observe(self, conditions: Mapping[EventTopic, str], now: float, time: str, error_rate: float) -> bool:
         """Take note of how things are; return whether anything is another way than before."""
         new = {
             topic: Seen(state, now, time, error_rate)
@@ -84,7 +84,7 @@ class Ledger:
         for topic in (MODE, TELEMETRY):
             self.told.setdefault(topic, UNKNOWN)
 
-    def _told(self, topic: Topic) -> str:
+    def _told(self, topic: EventTopic) -> str:
         return self.told.get(topic, topic.good)
 
     def _waiting(self) -> Iterator[tuple[float, Event]]:
@@ -109,7 +109,7 @@ class Ledger:
                 entries.append([topic.kind, topic.source, self._told(topic), self.tried.get(topic), state])
         return json.dumps(entries, separators=(",", ":"))
 
-    def load(self, text: str) -> dict[Topic, str]:
+    def load(self, text: str) -> dict[EventTopic, str]:
         """Take over what another process left, but for what is known better; return how things were then.
 
         Raises ValueError.
@@ -122,7 +122,7 @@ class Ledger:
         return self._left
 
 
-def _entries(text: str) -> list[tuple[Topic, str, str | None, str]]:
+def _entries(text: str) -> list[tuple[EventTopic, str, str | None, str]]:
     """What `Ledger.dump` made. Raises ValueError for anything else."""
     if len(text) > LONGEST:
         raise ValueError("it is too long")
@@ -132,7 +132,7 @@ def _entries(text: str) -> list[tuple[Topic, str, str | None, str]]:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(document, list):
         raise ValueError("it is no list")  # noqa: TRY004 - whatever is wrong is a ValueError
-    found: list[tuple[Topic, str, str | None, str]] = []
+    found: list[tuple[EventTopic, str, str | None, str]] = []
     for entry in document:
         match entry:
             case [
@@ -142,7 +142,7 @@ def _entries(text: str) -> list[tuple[Topic, str, str | None, str]]:
                 (str() | None) as tried,
                 str(state),
             ]:
-                found.append((Topic(kind, source), told, tried, state))
+                found.append((EventTopic(kind, source), told, tried, state))
             case _:
                 raise ValueError("an entry of it is none")
     return found

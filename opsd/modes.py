@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opsd.vector import Mode
-    from opsd.windows import Counters
+    from opsd.windows import SourceCounters
 
 DEGRADED_FROM: Final = 0.1
 """An error rate of exactly this is degraded."""
@@ -47,12 +47,12 @@ def mode_of(error_rate: float) -> Mode:
     return "degraded" if error_rate >= DEGRADED_FROM else "normal"
 
 
-def refuses_everybody(recent: Counters) -> bool:
+def refuses_everybody(recent: SourceCounters) -> bool:
     """Whether these are the counts of a daemon that serves nobody."""
     return recent.server_errors >= max(FEWEST_REFUSED, EVERYBODY * recent.answers)
 
 
-def outage_of(recent: Iterable[Counters]) -> Mode:
+def outage_of(recent: Iterable[SourceCounters]) -> Mode:
     """What the last `OUTAGE_WINDOW` of each daemon says: isolated where all that were asked refuse everybody."""
     asked = [counters for counters in recent if counters.answers]
     refusing = sum(map(refuses_everybody, asked))

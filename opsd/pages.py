@@ -30,7 +30,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 @attrs.frozen
-class Page:
+class PageFile:
     """One file."""
 
     body: bytes = attrs.field(repr=False)
@@ -38,12 +38,12 @@ class Page:
     etag: str
 
 
-def load_pages() -> Mapping[str, Page]:
+def load_pages() -> Mapping[str, PageFile]:
     """All files of the page by their path below `web/`, such as `vendor/uplot/uPlot.esm.js`."""
     return dict(_walk(files("opsd") / "web", ""))
 
 
-def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, Page]]:
+def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, PageFile]]:
     for entry in directory.iterdir():
         name = prefix + entry.name
         # Caches of tools and editors, and what an installer compiled.
@@ -55,4 +55,4 @@ def _walk(directory: Traversable, prefix: str) -> Iterator[tuple[str, Page]]:
             body = entry.read_bytes()
             _, dot, ending = entry.name.rpartition(".")
             content_type = _TYPES.get(ending.lower(), _TEXT) if dot else _TEXT
-            yield name, Page(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+            yield name, PageFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')

@@ -3,7 +3,8 @@
 `Places` are for sockets, of which there is a fixed number. A socket on which no request runs gives way: to another of
 its own address when that has its share, and to anybody when there is no place left, the oldest of whoever holds the
 most. The last few places are for addresses that hold next to none. A trusted proxy's sockets are not its own: only the
-whole bounds them, and what its clients hold is counted by `Running`, once a request's head has named the client.
+whole bounds them, and what its clients hold is counted by `RunningRequests`, once a request's head has named the
+client.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Places:
         return place
 
 
-class Running:
+class RunningRequests:
     """Counts what runs for each address; without an address, nothing is counted."""
 
     def __init__(self, most_of_one: int = MOST_OF_ONE) -> None:

@@ -31,8 +31,8 @@ from opsd.history import History, make_link
 from opsd.keys import keys_of
 from opsd.launch import platform_windows
 from opsd.pages import load_pages
-from opsd.serve import Server
-from opsd.sources.roster import make_sources
+from opsd.serve import HttpServer
+from opsd.sources.configured import make_sources
 from opsd.tally import Tally
 from opsd.tmux.session import Tmux
 from opsd.viewers import Viewers
@@ -115,7 +115,7 @@ async def _run(
         closing=closing,
         alerts=Outcomes() if alerts is None else alerts.outcomes,
     )
-    server = Server(make_app(parts, http_log), http_log, settings.trusted_proxies)
+    server = HttpServer(make_app(parts, http_log), http_log, settings.trusted_proxies)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_keep, "board", board.run, log)
         nursery.start_soon(_keep, "history", partial(history.run, board), log)

@@ -1,10 +1,10 @@
 """The HTTP server: Hypercorn's protocols on connections of our own.
 
-`Server.run` owns a task per connection and ends with them. Hypercorn speaks HTTP and WebSocket, but its worker runs all
-connections in one nursery without a barrier, shields its writes, and lets the idle timer and the pings of a client that
-has left run to their next beat: one client that meets a bug would end them all, one that takes nothing could hold up
-even the end, and a few hundred short visits would take all places. Here each connection has its barrier, each write its
-deadline, and a connection ends with its client.
+`HttpServer.run` owns a task per connection and ends with them. Hypercorn speaks HTTP and WebSocket, but its worker runs
+all connections in one nursery without a barrier, shields its writes, and lets the idle timer and the pings of a client
+that has left run to their next beat: one client that meets a bug would end them all, one that takes nothing could hold
+up even the end, and a few hundred short visits would take all places. Here each connection has its barrier, each write
+its deadline, and a connection ends with its client.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from common.quote import quote
 from common.web.forwarded import is_trusted, share_of
 from common.web.listener import accept
+from opsd.bounded_stream import BoundedStream
 from opsd.http1 import OneConnection
 from opsd.places import Places
-from opsd.stream import BoundedStream
 from opsd.tally import Tally
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ LARGEST_MESSAGE: Final = 64 << 10
 _ENDLESS: Final = 1 << 62
 
 
-class Server:
+class HttpServer:
     """Serves an ASGI application on sockets that are bound already."""
 
     def __init__(self, app: ASGIApp, log: Logger, trusted: Sequence[IPNetwork] = ()) -> None:
@@ -90,7 +90,7 @@ class Server:
 
     async def _serve(self, client: Accepted) -> None:
         address = client.address
-        connection = Connection(self._app, client, self._config, self._context)
+        connection = HttpConnection(self._app, client, self._config, self._context)
         place = self._places.enter(
             None if address is None else share_of(address),
             partial(self._displace, connection, address),
@@ -108,12 +108,12 @@ class Server:
         finally:
             place.release()
 
-    def _displace(self, connection: Connection, address: IPAddress | None) -> None:
+    def _displace(self, connection: HttpConnection, address: IPAddress | None) -> None:
         self._displaced.note(address)
         connection.end()
 
 
-class Connection:
+class HttpConnection:
     """One client's connection: Hypercorn's protocols, the requests that run, and the end of both."""
 
     def __init__(self, app: ASGIApp, client: Accepted, config: Config, context: WorkerContext) -> None:

@@ -15,7 +15,7 @@ from common.config.values import format_duration, split_list
 from common.config.variables import Environment, Variable, quoted, variable
 from common.daemons import PREFLIGHT, STATUS, WATCHED
 from common.secret import SecretError
-from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
+from opsd.sources.target import AdminTarget, SourceEndpoint, parse_endpoint, parse_target, parse_url
 
 if TYPE_CHECKING:
     from typing import Self
@@ -37,16 +37,16 @@ _SESSION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class _Targets(Variable[tuple[Target, ...]]):
-    def default_value(self) -> tuple[Target, ...]:
+class _Targets(Variable[tuple[AdminTarget, ...]]):
+    def default_value(self) -> tuple[AdminTarget, ...]:
         return tuple(map(parse_target, split_list(self.default)))
 
-    def read(self, environment: Environment, attribute: str) -> tuple[Target, ...]:
+    def read(self, environment: Environment, attribute: str) -> tuple[AdminTarget, ...]:
         name = environment.name(attribute)
         text = environment.get(name)
         if text is None:
             return self.default_value()
-        targets: dict[str, Target] = {}
+        targets: dict[str, AdminTarget] = {}
         for item in [] if text.lower() == "none" else split_list(text):
             try:
                 target = parse_target(item)
@@ -58,7 +58,7 @@ class _Targets(Variable[tuple[Target, ...]]):
             targets.setdefault(target.name, target)
         return tuple(targets.values())
 
-    def show(self, value: tuple[Target, ...]) -> str:
+    def show(self, value: tuple[AdminTarget, ...]) -> str:
         return ",".join(map(str, value)) or "none"
 
 
@@ -78,7 +78,7 @@ def _websocket_url(text: str) -> str | None:
     return parse_url(text, ("ws", "wss")) if text else None
 
 
-def _outside(text: str) -> Endpoint | None:
+def _outside(text: str) -> SourceEndpoint | None:
     return parse_endpoint(text) if text else None
 
 
@@ -100,14 +100,14 @@ class OpsSettings(DaemonSettings):
         "127.0.0.0/8,::1", "networks whose X-Forwarded-For is believed, or `none`"
     )
     redis_url: RedisURL = fields.redis_url("redis://localhost:6379/3", REDIS_URL_DOC)
-    targets: tuple[Target, ...] = variable(
+    targets: tuple[AdminTarget, ...] = variable(
         _Targets(
             default=DEFAULT_TARGETS,
             doc="the daemons' operator's listeners: a list of name=http://host:port or name=unix:/path, or `none`",
         )
     )
     targets_token: Secret | None = fields.secret("the token that the daemons' operator's listeners ask for")
-    workers_url: Endpoint | None = fields.plain(
+    workers_url: SourceEndpoint | None = fields.plain(
         "", "an outside worker telemetry API that has /workers/status", _outside, _optional
     )
     workers_timeout: float = fields.duration("5s", "how long any source may take to answer; 5s at most")

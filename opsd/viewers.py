@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import trio
 
-from opsd.sources.source import AudienceError
+from opsd.sources.interface import AudienceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from common.telemetry.values import Audience
-    from opsd.sources.source import Reading
+    from opsd.sources.interface import Reading
 
 FRESH: Final = 1.0
 """Seconds that an answer serves everybody who asks the same."""

@@ -18,11 +18,11 @@ from common.disconnect import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from common.telemetry.values import DaemonStatus, Retired, WorkerStatus
+    from common.telemetry.values import Counted, DaemonStatus
 
 
 @attrs.frozen
-class Counters:
+class SourceCounters:
     """Totals, or a difference of totals."""
 
     answers: int = 0
@@ -36,9 +36,9 @@ class Counters:
     """Those that ended by a fault of the service."""
     messages: int = 0
 
-    def plus(self, other: Counters) -> Counters:
+    def plus(self, other: SourceCounters) -> SourceCounters:
         """The sum."""
-        return Counters(
+        return SourceCounters(
             self.answers + other.answers,
             self.server_errors + other.server_errors,
             self.seconds + other.seconds,
@@ -47,9 +47,9 @@ class Counters:
             self.messages + other.messages,
         )
 
-    def minus(self, other: Counters) -> Counters:
+    def minus(self, other: SourceCounters) -> SourceCounters:
         """The difference; where a total fell, 0."""
-        return Counters(
+        return SourceCounters(
             max(0, self.answers - other.answers),
             max(0, self.server_errors - other.server_errors),
             max(0.0, self.seconds - other.seconds),
@@ -58,7 +58,7 @@ class Counters:
             max(0, self.messages - other.messages),
         )
 
-    def fell_below(self, other: Counters) -> bool:
+    def fell_below(self, other: SourceCounters) -> bool:
         """Whether any count is lower. The seconds don't count: a sum in another order may differ in its last bit."""
         return (
             self.answers < other.answers
@@ -80,7 +80,7 @@ class Counters:
         return self.seconds / self.answers if self.answers else 0.0
 
 
-def totals(status: DaemonStatus) -> Counters:
+def totals(status: DaemonStatus) -> SourceCounters:
     """What all processes of a daemon have counted, those that are gone included."""
     counters = _counters(status.retired)
     for worker in status.workers:
@@ -88,8 +88,8 @@ def totals(status: DaemonStatus) -> Counters:
     return counters
 
 
-def _counters(counted: WorkerStatus | Retired) -> Counters:
-    return Counters(
+def _counters(counted: Counted) -> SourceCounters:
+    return SourceCounters(
         answers=counted.answers.total,
         server_errors=counted.answers.server_errors,
         seconds=counted.answers.seconds,
@@ -103,10 +103,10 @@ def _counters(counted: WorkerStatus | Retired) -> Counters:
 class Growth:
     """The totals of one source as last seen."""
 
-    _last: Counters | None = None
+    _last: SourceCounters | None = None
     _members: frozenset[Hashable] = frozenset()
 
-    def feed(self, totals: Counters, members: frozenset[Hashable], *, fresh: bool = False) -> Counters:
+    def feed(self, totals: SourceCounters, members: frozenset[Hashable], *, fresh: bool = False) -> SourceCounters:
         """What was added since the last call; nothing in the first call, or everything if the source is `fresh`.
 
         `members` are the source's processes. Totals that fell mean a restart, which counts from 0, when all processes
@@ -116,11 +116,11 @@ class Growth:
         last, known = self._last, self._members
         if last is not None and totals.fell_below(last):
             if members & known:
-                return Counters()
+                return SourceCounters()
             last, fresh = None, True
         self._last, self._members = totals, members
         if last is None:
-            return totals if fresh else Counters()
+            return totals if fresh else SourceCounters()
         return totals.minus(last)
 
 
@@ -128,7 +128,7 @@ class Growth:
 class Span:
     """What was added in a window, and how many of the window's seconds were watched, 1 at least."""
 
-    added: Counters
+    added: SourceCounters
     seconds: float
 
     @property
@@ -148,10 +148,10 @@ class Rolling:
     def __init__(self, longest: int) -> None:
         self._longest = longest
         self._begun: float | None = None
-        self._total = Counters()
+        self._total = SourceCounters()
         self._seconds: deque[int] = deque()
         """The seconds in which something was added, ascending."""
-        self._before: deque[Counters] = deque()
+        self._before: deque[SourceCounters] = deque()
         """For each of them, the total when it began."""
 
     def begin(self, now: float) -> None:
@@ -159,7 +159,7 @@ class Rolling:
         if self._begun is None:
             self._begun = now
 
-    def add(self, now: float, added: Counters) -> None:
+    def add(self, now: float, added: SourceCounters) -> None:
         """Note what was added by now. Times never go back."""
         self.begin(now)
         second = math.floor(now)
@@ -174,7 +174,7 @@ class Rolling:
     def over(self, now: float, seconds: int) -> Span:
         """What was added in the last `seconds`, cut to whole seconds at the far end."""
         if self._begun is None:
-            return Span(Counters(), 1.0)
+            return Span(SourceCounters(), 1.0)
         first = math.floor(now) - seconds + 1
         index = bisect_right(self._seconds, first - 1)
         before = self._before[index] if index < len(self._before) else self._total

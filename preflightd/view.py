@@ -72,7 +72,7 @@ def changes(before: State, after: State) -> list[str]:
 
 
 @attrs.define
-class Lines:
+class ChecklistLines:
     """The frames of one client as lines, fit for a terminal: first a summary, then what changes."""
 
     _state: State | None = None
@@ -91,7 +91,7 @@ class Lines:
 class PlainPreflightView(PlainView):
     """One line a change."""
 
-    _lines: Lines = attrs.field(factory=Lines, init=False)
+    _lines: ChecklistLines = attrs.field(factory=ChecklistLines, init=False)
 
     def frame(self, frame: Mapping[str, object]) -> None:
         """Write what changed. Raises OutputClosedError."""

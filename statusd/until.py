@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from common.watch.client import Note, Show
 
 
-class Outcome(enum.IntEnum):
+class UntilOutcome(enum.IntEnum):
     """The exit codes, as scripts expect them; 124 is that of `timeout`."""
 
     DONE = 0
@@ -48,9 +48,9 @@ class UntilShow:
         if message.job != self._job:
             return
         if self._word in (message.event.value, message.trigger):
-            raise FinishedError(Outcome.DONE)
+            raise FinishedError(UntilOutcome.DONE)
         if message.event is JobEvent.EXCEPTION:
-            raise FinishedError(Outcome.EXCEPTION)
+            raise FinishedError(UntilOutcome.EXCEPTION)
 
     def notice(self, note: Note, text: str) -> None:
         """Show the notice."""

@@ -13,7 +13,7 @@ from common.watch.command import Plan, Watching, watch_command
 from common.watch.view import open_view
 from common.web.path import Target
 from statusd.route import route
-from statusd.until import Outcome, UntilShow
+from statusd.until import UntilOutcome, UntilShow
 from statusd.view import JsonStatusView, PlainStatusView
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             raise ValueError(f"--timeout: {reason}") from None
     return Plan(
         open_view=_until(open_view, options.until, job),
-        codes=Codes(refused=Outcome.REFUSED, hung_up=Outcome.HUNG_UP, time_up=Outcome.TIME_UP),
+        codes=Codes(refused=UntilOutcome.REFUSED, hung_up=UntilOutcome.HUNG_UP, time_up=UntilOutcome.TIME_UP),
         seconds=seconds,
     )
 

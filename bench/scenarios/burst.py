@@ -11,7 +11,7 @@ from bench.outcome import outcome_of
 
 if TYPE_CHECKING:
     from bench.crowd import Site
-    from bench.feed import Feed
+    from bench.feed import BenchFeed
     from bench.outcome import Outcome
 
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Burst:
     """`messages` written in one go to `clients`, each of which gets all of them, within `seconds`."""
 
-    feed: Feed = attrs.field(repr=False)
+    feed: BenchFeed = attrs.field(repr=False)
     clients: int
     messages: int
     seconds: float

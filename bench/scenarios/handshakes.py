@@ -18,7 +18,7 @@ from bench.crowd import PING_INTERVAL, SECOND, LoadError, open_crowd
 from bench.outcome import outcome_of
 
 if TYPE_CHECKING:
-    from bench.crowd import Crowd, Site
+    from bench.crowd import ClientCrowd, Site
     from bench.outcome import Outcome
 
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -71,7 +71,7 @@ class Handshakes:
 class _Storm:
     """One attempt of all. Its sockets are closed by `drop`, or with `owner`."""
 
-    def __init__(self, crowd: Crowd, owner: ExitStack, path: str) -> None:
+    def __init__(self, crowd: ClientCrowd, owner: ExitStack, path: str) -> None:
         self._crowd = crowd
         self._server = crowd.site.server
         self._request = wire.handshake_request("{}:{}".format(*self._server), path)

@@ -21,7 +21,7 @@ from bench.stats import percentile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.crowd import Crowd, Site
+    from bench.crowd import ClientCrowd, Site
     from bench.feed import Write
     from bench.outcome import Outcome
 
@@ -82,7 +82,7 @@ class Stalled:
 @contextmanager
 def open_pairs(
     site: Site, channel: str, healthy: int, most: int, *, inspect: Callable[[], None] = lambda: None
-) -> Iterator[tuple[Crowd, Callable[[], Pair]]]:
+) -> Iterator[tuple[ClientCrowd, Callable[[], Pair]]]:
     """Healthy clients, and a function that measures the next of at most `most` pairs of blocks.
 
     The order within a pair changes each time. `inspect` is called at the end of each block with a stalled client.
@@ -95,7 +95,7 @@ def open_pairs(
 
 
 class _Blocks:
-    def __init__(self, crowd: Crowd, inspect: Callable[[], None]) -> None:
+    def __init__(self, crowd: ClientCrowd, inspect: Callable[[], None]) -> None:
         self._crowd = crowd
         self._inspect = inspect
         self._done = 0

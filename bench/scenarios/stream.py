@@ -11,7 +11,7 @@ from bench.outcome import outcome_of
 
 if TYPE_CHECKING:
     from bench.crowd import Site
-    from bench.feed import Feed
+    from bench.feed import BenchFeed
     from bench.outcome import Outcome
 
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Stream:
     """So many writes a second of `feed` to `clients`, for `warmup` and then `seconds`."""
 
-    feed: Feed = attrs.field(repr=False)
+    feed: BenchFeed = attrs.field(repr=False)
     clients: int
     rate: float
     seconds: float

@@ -15,7 +15,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from common.admin.source import Source
+    from common.admin.telemetry_source import TelemetrySource
 
 PAUSE: Final = 0.05
 """Seconds between two statuses at least."""
@@ -24,7 +24,7 @@ PAUSE: Final = 0.05
 class Feed:
     """The newest status of `source`, and when there is a newer one."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TelemetrySource) -> None:
         self._source = source
         self._listeners = 0
         self._scope = trio.CancelScope()

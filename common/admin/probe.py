@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import trio
 
-from common.admin import figures
+from common.admin import process_stats
 from common.admin.snapshot import take_snapshot
 from common.config import Settings
 from common.disconnect import FAULTS
 from common.telemetry.values import AnswerFigures, Delivery, WorkerStatus
 
 if TYPE_CHECKING:
-    from common.daemon import Service
+    from common.daemon import DaemonService
 
 INTERVAL: Final = 0.025
 """Seconds between two looks of a sampler."""
@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Settings)
 class Probe(Generic[S]):
     """Reads `service`, which is the worker `worker_id` of `daemon`."""
 
-    def __init__(self, service: Service[S], daemon: str, worker_id: str) -> None:
+    def __init__(self, service: DaemonService[S], daemon: str, worker_id: str) -> None:
         self._service = service
         self._daemon = daemon
         self._worker_id = worker_id
@@ -58,7 +58,7 @@ class Probe(Generic[S]):
             daemon=self._daemon,
             start=self._start,
             uptime=round(trio.current_time() - self._started, 3),
-            rss=figures.resident_bytes(),
+            rss=process_stats.resident_bytes(),
             cpu=round(time.process_time(), 3),
             connections=len(service.server.peers),
             topics=service.hub.active,

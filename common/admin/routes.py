@@ -20,7 +20,7 @@ _SNAPSHOT: Final = b"/workers/snapshot/"
 _TOPICS: Final = b"/topics"
 
 
-class Page(Enum):
+class AdminPage(Enum):
     """What has no argument."""
 
     STATUS = auto()
@@ -42,10 +42,10 @@ class TopicOf:
     name: str
 
 
-_PAGES: Final = {b"/workers/status": Page.STATUS, b"/events": Page.EVENTS, b"/metrics": Page.METRICS}
+_PAGES: Final = {b"/workers/status": AdminPage.STATUS, b"/events": AdminPage.EVENTS, b"/metrics": AdminPage.METRICS}
 
 
-Asked: TypeAlias = Page | SnapshotOf | TopicOf
+Asked: TypeAlias = AdminPage | SnapshotOf | TopicOf
 
 
 def decide(head: Head, access: Access, client: IPAddress | None = None) -> Asked | Response:

@@ -20,8 +20,8 @@ import trio
 from common.admin.access import GUESSING
 from common.admin.feed import PAUSE, Feed
 from common.admin.quota import Quota
-from common.admin.routes import Page, SnapshotOf, TopicOf, decide
-from common.admin.source import SilentWorkerError, UnknownWorkerError
+from common.admin.routes import AdminPage, SnapshotOf, TopicOf, decide
+from common.admin.telemetry_source import SilentWorkerError, UnknownWorkerError
 from common.exposition import Family, render
 from common.fleet import FleetError
 from common.web.accepted import LINGER, linger
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from common.admin.access import Access
-    from common.admin.source import Source
+    from common.admin.telemetry_source import TelemetrySource
     from common.exposition import Report
     from common.logs import Logger
     from common.web.accepted import Accepted
@@ -79,7 +79,7 @@ class AdminServer:
     def __init__(
         self,
         *,
-        source: Source,
+        source: TelemetrySource,
         report: Callable[[], Awaitable[Report]],
         channel_of: Callable[[str], bytes],
         access: Access,
@@ -152,12 +152,12 @@ class AdminServer:
         match decide(head, self._access, client.address):
             case Response() as response:
                 await self._answer(client, head, response)
-            case Page.EVENTS:
+            case AdminPage.EVENTS:
                 await self._events(client, head)
-            case Page.STATUS:
+            case AdminPage.STATUS:
                 body = (await self._source.status()).render()
                 await self._answer(client, head, _json(body))
-            case Page.METRICS:
+            case AdminPage.METRICS:
                 await self._answer(client, head, await self._metrics(head))
             case SnapshotOf(worker_id):
                 await self._answer(client, head, await self._snapshot(worker_id, head))

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from common.admin import figures
-from common.admin.pace import Pace
+from common.admin import process_stats
 from common.admin.tasks import TaskTree
+from common.admin.yielding import Pace
 from common.config import Settings, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from common.daemon import Service
+    from common.daemon import DaemonService
     from common.fanout import Topic
     from common.redis.link import Link
     from common.telemetry.values import WorkerStatus
@@ -40,7 +40,7 @@ LEVEL: Final = 6
 _GZIP: Final = zlib.MAX_WBITS | 16
 
 
-async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
+async def take_snapshot(service: DaemonService[S], status: WorkerStatus) -> bytes:
     """The gzipped document. Takes some tenths of a second of a busy process; the caller sets the deadline."""
     pace = Pace()
     pieces = _Pieces(pace)
@@ -48,7 +48,7 @@ async def take_snapshot(service: Service[S], status: WorkerStatus) -> bytes:
     pieces.add("worker", status.document())
     pieces.add("settings", describe(service.settings))
     pieces.add("link", _link(service.hub.link))
-    pieces.add("collector", figures.collector())
+    pieces.add("collector", process_stats.collector())
     await pace()
     statistics = trio.lowlevel.current_statistics()
     pieces.add(
@@ -94,7 +94,7 @@ class _Pieces:
     def finish(self) -> bytes:
         """The whole, compressed. Not for the loop."""
         self.add("memory", _memory())
-        self.add("versions", figures.versions())
+        self.add("versions", process_stats.versions())
         # One long call holds the interpreter for itself, many short ones don't.
         compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
         parts = [compressor.compress(piece.encode("utf-8", "backslashreplace")) for piece in [*self._pieces, "}"]]
@@ -141,9 +141,9 @@ def _connection(peer: Peer, now: float) -> dict[str, object]:
 
 def _memory() -> dict[str, object]:
     return {
-        "rss": figures.resident_bytes(),
-        "pss": figures.proportional_bytes(),
-        "peak_rss": figures.peak_bytes(),
+        "rss": process_stats.resident_bytes(),
+        "pss": process_stats.proportional_bytes(),
+        "peak_rss": process_stats.peak_bytes(),
     }
 
 

@@ -16,7 +16,7 @@ This package imports nothing of `common` but leaves: `common.disconnect`, `commo
 from common.config.addresses import IPNetwork, ListenAddress, UnixAddress
 from common.config.settings import Settings
 from common.config.shared import DaemonSettings
-from common.config.variables import ConfigError, Configuration, Loaded, Row, describe, load, rows
+from common.config.variables import ConfigError, Configuration, Loaded, VariableRow, describe, load, rows
 
 __all__ = [
     "ConfigError",
@@ -25,9 +25,9 @@ __all__ = [
     "IPNetwork",
     "ListenAddress",
     "Loaded",
-    "Row",
     "Settings",
     "UnixAddress",
+    "VariableRow",
     "describe",
     "load",
     "rows",

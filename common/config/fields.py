@@ -36,7 +36,7 @@ from common.config.values import (
     parse_size,
     split_list,
 )
-from common.config.variables import ConfigError, Environment, Row, Variable, bad_value, quoted, variable
+from common.config.variables import ConfigError, Environment, Variable, VariableRow, bad_value, quoted, variable
 from common.quote import quote
 from common.redis.tls import TLSFilesError, ssl_context
 from common.redis.url import RedisURL, parse_redis_url
@@ -287,10 +287,10 @@ class _Secret(Variable[Secret | None]):
     def show(self, value: Secret | None) -> str:
         return "" if value is None else value.describe()
 
-    def rows(self, variable: str) -> tuple[Row, ...]:
+    def rows(self, variable: str) -> tuple[VariableRow, ...]:
         return (
-            Row(f"{variable}_FILE", "", f"a file that holds {variable}; it wins over the variable"),
-            Row(variable, "", self.doc),
+            VariableRow(f"{variable}_FILE", "", f"a file that holds {variable}; it wins over the variable"),
+            VariableRow(variable, "", self.doc),
         )
 
 

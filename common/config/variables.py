@@ -37,7 +37,7 @@ class ConfigError(Exception):
 
 
 @attrs.frozen
-class Row:
+class VariableRow:
     """One line of the documentation."""
 
     variable: str
@@ -108,9 +108,9 @@ class Variable(ABC, Generic[T]):
     def show(self, value: T) -> str:
         """The value as an operator would write it, secrets masked."""
 
-    def rows(self, variable: str) -> tuple[Row, ...]:
+    def rows(self, variable: str) -> tuple[VariableRow, ...]:
         """The documentation; the names in it are those that are known."""
-        return (Row(variable, self.default, self.doc),)
+        return (VariableRow(variable, self.default, self.doc),)
 
 
 @attrs.frozen(kw_only=True)
@@ -155,7 +155,7 @@ def describe(settings: Configuration) -> dict[str, str]:
     }
 
 
-def rows(settings_class: type[Configuration]) -> tuple[Row, ...]:
+def rows(settings_class: type[Configuration]) -> tuple[VariableRow, ...]:
     """The documentation of every variable, for `--help` and the README."""
     return tuple(
         row
@@ -200,7 +200,7 @@ def _check_secrets(settings: Configuration) -> None:
                 raise ConfigError(str(error)) from None
 
 
-def _warn_of_unknown(environment: Environment, documented: tuple[Row, ...]) -> None:
+def _warn_of_unknown(environment: Environment, documented: tuple[VariableRow, ...]) -> None:
     # Compared without the prefix, which would make every two names look alike.
     names = [row.variable.removeprefix(environment.prefix) for row in documented]
     for variable in environment.unknown(frozenset(row.variable for row in documented)):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from common.logs import Logger
-    from common.redis.resp import Parser
+    from common.redis.resp import RespParser
     from common.redis.subscription import Subscription
 
 Batch = dict[bytes, list[bytes]]
@@ -129,7 +129,7 @@ class Connection:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        parser: Parser,
+        parser: RespParser,
         *,
         request_timeout: float,
         probe_interval: float,

@@ -29,7 +29,7 @@ from common.redis.transport import explain_broken
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from common.redis.resp import Parser
+    from common.redis.resp import RespParser
     from common.redis.transport import Steps
 
 RECEIVE_SIZE: Final = 65536
@@ -74,7 +74,7 @@ class Introduction:
 
 
 async def shake_hands(
-    stream: trio.abc.Stream, parser: Parser, introduction: Introduction, steps: Steps, *, hint: str = ""
+    stream: trio.abc.Stream, parser: RespParser, introduction: Introduction, steps: Steps, *, hint: str = ""
 ) -> str | None:
     """Introduce ourselves, check the answers, and return the server's role (`role_of`).
 
@@ -106,7 +106,7 @@ async def shake_hands(
 
 
 def _take_answers(
-    data: bytes | bytearray, parser: Parser, introduction: Introduction, waiting_for: list[str]
+    data: bytes | bytearray, parser: RespParser, introduction: Introduction, waiting_for: list[str]
 ) -> Iterator[object]:
     """Check and yield the answers that `data` completes, and strike their commands off `waiting_for`."""
     parser.feed(data)

@@ -15,7 +15,7 @@ import trio
 from common.names import Names
 from common.redis.errors import RedisConnectionError
 from common.redis.handshake import COMMANDS, Introduction, shake_hands
-from common.redis.resp import Parser
+from common.redis.resp import RespParser
 from common.redis.transport import Steps, address, explain, open_stream, peer_address
 from common.secret import SecretError
 
@@ -34,7 +34,7 @@ class Opened:
     """A connection that has shaken hands. The stream is the caller's to close."""
 
     stream: trio.abc.Stream
-    parser: Parser
+    parser: RespParser
     """What has read the handshake, and may have read more."""
     role: str | None
     """See `handshake.role_of`."""
@@ -76,7 +76,7 @@ class Opener:
         with trio.move_on_after(self._within):
             stream = await self._open_stream(steps, at)
             try:
-                parser = Parser(self._reply_limit)
+                parser = RespParser(self._reply_limit)
                 hint = _TLS_HINT if self._url.scheme == "redis" else ""
                 role = await shake_hands(stream, parser, self._introduction(client_name), steps, hint=hint)
             except BaseException:

@@ -37,7 +37,7 @@ from common.redis.errors import (
     ReplyTooLargeError,
 )
 from common.redis.handshake import RECEIVE_SIZE
-from common.redis.resp import Parser, PushNotification, encode
+from common.redis.resp import PushNotification, RespParser, encode
 from common.redis.transport import explain_broken
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Reads:
 
     async def _ask(self, stream: trio.abc.Stream, question: bytes, command: str) -> object:
         """One question, one answer, counted as it comes. An error that Redis answers is returned."""
-        parser = Parser(self._limit + RECEIVE_SIZE)
+        parser = RespParser(self._limit + RECEIVE_SIZE)
         received = 0
         begun = trio.current_time()
         try:

@@ -1,6 +1,7 @@
 """RESP3, sans-I/O: bytes from Redis become values, commands become bytes.
 
-A `Parser` belongs to one connection and ends with it. hiredis does the work; what is added here is what it leaves open:
+A `RespParser` belongs to one connection and ends with it. hiredis does the work; what is added here is what it leaves
+open:
 
 - "nothing yet" is a sentinel of ours, since RESP3's false is a value like any other;
 - an error reply is a value (a redis-py exception, not raised); a protocol error is raised, and the parser is spent;
@@ -31,7 +32,7 @@ _NOTHING: Final = object()
 _pack: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
 
 
-class Parser:
+class RespParser:
     """Bytes in, complete values out, in order; `reply_limit` bounds what is kept of an unfinished one, in bytes."""
 
     __slots__ = ("_failure", "_reader", "_reply_limit", "_unfinished")

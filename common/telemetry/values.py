@@ -39,7 +39,21 @@ class Delivery(Figures):
 
 
 @attrs.frozen(kw_only=True)
-class WorkerStatus(Figures):
+class Counted(Figures):
+    """What a serving process has counted so far, which must outlive it."""
+
+    messages: int = fields.count()
+    """Payload frames sent so far."""
+    errors: int = fields.count()
+    """Handshakes answered with a 5xx status and conversations that the daemon's own trouble ended, so far."""
+    answers: AnswerFigures = fields.figures(AnswerFigures)
+    disconnects: Mapping[str, int] = fields.counts()
+    """Conversations ended so far, by reason."""
+    delivery: Delivery = fields.figures(Delivery)
+
+
+@attrs.frozen(kw_only=True)
+class WorkerStatus(Counted):
     """One serving process. `uptime` and `cpu` are seconds, `rss` and `backlog` bytes; `start` is RFC 3339, UTC."""
 
     id: str = fields.text()
@@ -57,25 +71,11 @@ class WorkerStatus(Figures):
     """The state of the link (`LinkState.state`)."""
     ready: bool = fields.flag()
     """Whether this process by itself would take clients."""
-    messages: int = fields.count()
-    """Payload frames sent so far."""
-    errors: int = fields.count()
-    """Handshakes answered with a 5xx status and conversations that the daemon's own trouble ended, so far."""
-    answers: AnswerFigures = fields.figures(AnswerFigures)
-    disconnects: Mapping[str, int] = fields.counts()
-    """Conversations ended so far, by reason."""
-    delivery: Delivery = fields.figures(Delivery)
 
 
 @attrs.frozen(kw_only=True)
-class Retired(Figures):
+class Retired(Counted):
     """What workers that are gone have counted; `plus` adds one, and what it had in flight is lost with it."""
-
-    messages: int = fields.count()
-    errors: int = fields.count()
-    answers: AnswerFigures = fields.figures(AnswerFigures)
-    disconnects: Mapping[str, int] = fields.counts()
-    delivery: Delivery = fields.figures(Delivery)
 
 
 @attrs.frozen(kw_only=True)

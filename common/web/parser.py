@@ -7,8 +7,8 @@ hands out everything that was fed, where fairness wants to stop after any frame 
 The usual pong is told without the parser. Nearly everything that clients send is `{"type":"pong"}` in one frame that
 arrives by itself: 1,000 times a second with 5,000 clients. Recognised here it costs a comparison instead of wsproto's
 generic way; the bench's row `idle-5000` shows what that saves. It may be recognised only where a message can begin
-(`Parser.between_messages`): the same bytes in the middle of another frame are data, and in the middle of a fragmented
-message a breach of the protocol.
+(`FrameParser.between_messages`): the same bytes in the middle of another frame are data, and in the middle of a
+fragmented message a breach of the protocol.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def is_close(data: bytes) -> bool:
     return len(data) >= _HEAD_SIZE and data.startswith(_CLOSE_HEAD) and len(data) == _HEAD_SIZE + (data[1] & _LENGTH)
 
 
-class Parser:
+class FrameParser:
     """Takes a client's bytes, cut anywhere, and gives its frames.
 
     After a close frame or a breach it is spent.

@@ -28,7 +28,7 @@ from common.disconnect import (
     Disconnect,
 )
 from common.web.frames import CLOSE, CONTROL, HANGUP, PING, PING_OPCODE, PONG_OPCODE, close_frame, control_frame
-from common.web.parser import PONG, Breach, Parser, is_close, is_pong
+from common.web.parser import PONG, Breach, FrameParser, is_close, is_pong
 from common.web.stream import READ_SIZE
 from common.web.turns import USUAL_PAUSE, USUAL_SIZE, Allowance, slices, usual_limit, usual_until
 from common.web.wire import Wire
@@ -129,7 +129,7 @@ class Peer:
         self._end = _End()
         self._opened = False
         # There is a parser only while there is something to parse: idle clients are many (the bench's row `memory`).
-        self._parser: Parser | None = None
+        self._parser: FrameParser | None = None
         # Whether a breach has left the parser without a place in what the client sends.
         self._spent = False
         # See `usual_until`.
@@ -283,7 +283,7 @@ class Peer:
                 self._seen_at = trio.current_time()
                 self._observe(self, "pong")
                 return 1
-            self._parser = Parser()
+            self._parser = FrameParser()
         parser = self._parser
         parser.feed(data)
         frames, pongs, answers = 0, 0, b""
@@ -356,7 +356,7 @@ class Peer:
             if not usual:
                 await self._turns.wait()
             return is_close(data)
-        parser = self._parser = self._parser or Parser()
+        parser = self._parser = self._parser or FrameParser()
         try:
             for piece in slices(data) if data else (b"",):
                 if not usual:

@@ -31,7 +31,7 @@ class WorkerAnswers(Generic[S]):
         self._version = 0
 
     def by_name(self) -> Answers:
-        """For `Channel.run`."""
+        """For `WorkerChannel.run`."""
         return {
             BEAT.name: self._beat,
             READY.name: self._ready.unlike,

@@ -7,8 +7,8 @@
 {"drop": n}                             nobody waits for that answer any more
 {"order": "drain"}                      what has no answer
 
-Whoever owns the other side, or is owned by it, runs `Channel.run`; while it runs, `ask` is answered or ends with the
-other side. A message is never cut short, since nothing could follow it: what has been begun is said to its end.
+Whoever owns the other side, or is owned by it, runs `WorkerChannel.run`; while it runs, `ask` is answered or ends with
+the other side. A message is never cut short, since nothing could follow it: what has been begun is said to its end.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Question(Generic[T]):
     read: Callable[[object], T]
 
 
-class Channel:
+class WorkerChannel:
     """One side. `log` tells of bugs in answering."""
 
     def __init__(self, stream: trio.abc.Stream, log: Logger) -> None:

@@ -19,7 +19,7 @@ from common.workers.questions import FIGURES, change_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from common.workers.charge import Charge
+    from common.workers.worker_handle import WorkerHandle
 
 REPORT_TIMEOUT: Final = 1.0
 """Seconds that a worker has to send its figures."""
@@ -33,7 +33,7 @@ class Desk:
 
     def __init__(self, own_report: Callable[[int], Report] = lambda _restarts: ()) -> None:
         self._own_report = own_report
-        self.charges: dict[int, Charge] = {}
+        self.handles: dict[int, WorkerHandle] = {}
         """The workers whose processes live, by number."""
         self.restarts = 0
         """Workers that took the place of another."""
@@ -45,16 +45,16 @@ class Desk:
         self._watched = trio.Event()
         self._changed = trio.Event()
 
-    def join(self, charge: Charge) -> None:
+    def join(self, handle: WorkerHandle) -> None:
         """A worker was started."""
-        self.charges[charge.number] = charge
+        self.handles[handle.number] = handle
 
-    def leave(self, charge: Charge) -> None:
+    def leave(self, handle: WorkerHandle) -> None:
         """It has ended."""
-        del self.charges[charge.number]
-        self._retired_figures = merge([self._retired_figures, totals(charge.figures)])
-        if charge.status is not None:
-            self.retired = self.retired.plus(charge.status)
+        del self.handles[handle.number]
+        self._retired_figures = merge([self._retired_figures, totals(handle.figures)])
+        if handle.status is not None:
+            self.retired = self.retired.plus(handle.status)
         self._changed.set()
 
     def drain(self) -> None:
@@ -62,22 +62,22 @@ class Desk:
         self.draining = True
         self._changed.set()
 
-    async def ask_all(self, ask: Callable[[Charge], Awaitable[None]]) -> set[int]:
+    async def ask_all(self, ask: Callable[[WorkerHandle], Awaitable[None]]) -> set[int]:
         """Ask every worker at the same time; return the numbers of those that live and did not answer."""
         silent: set[int] = set()
 
-        async def ask_one(charge: Charge) -> None:
+        async def ask_one(handle: WorkerHandle) -> None:
             try:
-                await ask(charge)
+                await ask(handle)
             except NoAnswerError:
-                silent.add(charge.number)
+                silent.add(handle.number)
             except GoneError:
                 # Its end is noticed where its process is waited for.
                 return
 
         async with trio.open_nursery() as nursery:
-            for charge in self.charges.values():
-                nursery.start_soon(ask_one, charge)
+            for handle in self.handles.values():
+                nursery.start_soon(ask_one, handle)
         return silent
 
     # -- for a scrape -------------------------------------------------------------------------------------------------
@@ -85,12 +85,12 @@ class Desk:
     async def report(self) -> Report:
         """The figures of all processes as one."""
 
-        async def ask(charge: Charge) -> None:
-            if not charge.silent:
-                charge.figures = await charge.channel.ask(FIGURES, within=REPORT_TIMEOUT)
+        async def ask(handle: WorkerHandle) -> None:
+            if not handle.silent:
+                handle.figures = await handle.channel.ask(FIGURES, within=REPORT_TIMEOUT)
 
         await self.ask_all(ask)
-        figures = [last_words(charge.figures) if charge.silent else charge.figures for charge in self.charges.values()]
+        figures = [last_words(handle.figures) if handle.silent else handle.figures for handle in self.handles.values()]
         return merge([self._retired_figures, *figures, self._own_report(self.restarts)])
 
     async def answer_figures(self, _of: object) -> object:
@@ -99,14 +99,14 @@ class Desk:
 
     # -- for whoever looks on -----------------------------------------------------------------------------------------
 
-    async def follow(self, charge: Charge) -> None:
+    async def follow(self, handle: WorkerHandle) -> None:
         """Keep a worker's status new while somebody watches; return when it is gone. Owned by its nursery."""
         while True:
             while not self._watching:
                 await self._watched.wait()
-            with trio.CancelScope() as charge.following:
+            with trio.CancelScope() as handle.following:
                 try:
-                    await self._follow(charge)
+                    await self._follow(handle)
                 except GoneError:
                     return
                 except NoAnswerError:
@@ -120,17 +120,17 @@ class Desk:
             self._watched.set()
             return
         self._watched = trio.Event()
-        for charge in self.charges.values():
-            charge.following.cancel()
+        for handle in self.handles.values():
+            handle.following.cancel()
 
     async def wait_changed(self) -> None:
         """Wait until something has changed since this returned last, or since it was watched."""
         await self._changed.wait()
         self._changed = trio.Event()
 
-    async def _follow(self, charge: Charge) -> None:
+    async def _follow(self, handle: WorkerHandle) -> None:
         known: int | None = None
         while True:
-            version, status = await charge.channel.ask(change_of(charge.number), known)
-            known, charge.status = version, status
+            version, status = await handle.channel.ask(change_of(handle.number), known)
+            known, handle.status = version, status
             self._changed.set()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from common.fleet import FleetError
-from common.workers.channel import Channel, NoAnswerError
+from common.workers.channel import NoAnswerError, WorkerChannel
 from common.workers.lines import ChannelError
 from common.workers.questions import AT_ONCE, DRAIN, FIGURES, SERVING
 
@@ -27,7 +27,7 @@ REPORT_TIMEOUT: Final = 2.0
 class Member:
     """One of several workers (`Fleet`)."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
         self._serving = False
         self.introduced = trio.Event()

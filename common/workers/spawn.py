@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import trio
 
-from common.workers.channel import Channel
+from common.workers.channel import WorkerChannel
 from common.workers.worker import Inherited
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class WorkerProcess(Protocol):
 class Spawn(Protocol):
     """Starts workers."""
 
-    async def __call__(self, number: int) -> tuple[WorkerProcess, Channel]:
+    async def __call__(self, number: int) -> tuple[WorkerProcess, WorkerChannel]:
         """Start worker `number`, from 1; the channel is the caller's to close. Raises OSError."""
 
 
@@ -58,7 +58,7 @@ class Spawner:
     kept: bool = False
     """Whether the sockets stay open when the daemon ends."""
 
-    async def __call__(self, number: int) -> tuple[WorkerProcess, Channel]:
+    async def __call__(self, number: int) -> tuple[WorkerProcess, WorkerChannel]:
         """See `Spawn`."""
         ours, theirs = socket.socketpair()
         with ExitStack() as failed, theirs:
@@ -72,4 +72,4 @@ class Spawner:
                 stdin=subprocess.DEVNULL,
             )
             failed.pop_all()
-        return process, Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), self.log)
+        return process, WorkerChannel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), self.log)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from common.backoff import Backoff
-from common.workers.charge import LAP, SILENT, Charge
 from common.workers.lines import ChannelError
 from common.workers.questions import AT_ONCE, BEAT, DRAIN, FIGURES, READY, SERVING, Standing
+from common.workers.worker_handle import LAP, SILENT, WorkerHandle
 
 if TYPE_CHECKING:
     from common.logs import Logger
@@ -68,7 +68,7 @@ class Supervisor:
         self._log = log
         self._desk = desk
         self._rng = rng or random.SystemRandom()
-        self._workers = desk.charges
+        self._workers = desk.handles
         self._vacant: dict[int, float] = {}
         """Since when there has been nobody ready at a place whose worker has ended."""
         self._serving = Standing()
@@ -147,10 +147,10 @@ class Supervisor:
             with trio.move_on_after(delay):
                 await self._stop.wait()
 
-    async def _run_worker(self, number: int) -> tuple[Charge, int]:
+    async def _run_worker(self, number: int) -> tuple[WorkerHandle, int]:
         """One worker from its start to its end; return it and its exit code, negative for a signal. Raises OSError."""
         process, channel = await self._spawn(number)
-        worker = Charge(number, process, channel)
+        worker = WorkerHandle(number, process, channel)
         self._desk.join(worker)
         self._log.info("worker started", **worker.named())
         try:
@@ -171,7 +171,7 @@ class Supervisor:
             self._note_change()
         return worker, code
 
-    async def _hear(self, worker: Charge) -> None:
+    async def _hear(self, worker: WorkerHandle) -> None:
         """Hear one worker until its channel ends. One that talks nonsense is killed and replaced."""
         try:
             await worker.channel.run({SERVING.name: self._serving.unlike, FIGURES.name: self._desk.answer_figures})
@@ -179,7 +179,7 @@ class Supervisor:
             self._log.error("worker's channel failed", **worker.named(), error=str(error))
             worker.process.kill()
 
-    async def _follow_readiness(self, worker: Charge) -> None:
+    async def _follow_readiness(self, worker: WorkerHandle) -> None:
         known: bool | None = None
         with suppress(ChannelError):
             while True:
@@ -188,7 +188,7 @@ class Supervisor:
                     self._vacant.pop(worker.number, None)
                 self._note_change()
 
-    async def _watch_over(self, worker: Charge) -> None:
+    async def _watch_over(self, worker: WorkerHandle) -> None:
         """Ask the worker for a sign of life each lap; kill it when none has come for long."""
         async with trio.open_nursery() as asking:
             while True:
@@ -206,14 +206,14 @@ class Supervisor:
                     break
             asking.cancel_scope.cancel()
 
-    async def _ask_for_life(self, worker: Charge) -> None:
+    async def _ask_for_life(self, worker: WorkerHandle) -> None:
         with suppress(ChannelError):
             await worker.channel.ask(BEAT)
             if worker.heard():
                 self._log.info("worker answers again", **worker.named())
                 self._note_change()
 
-    async def _drain_when_stopped(self, worker: Charge) -> None:
+    async def _drain_when_stopped(self, worker: WorkerHandle) -> None:
         """Pass the end on, also to a worker that was on its way when it came."""
         await self._stop.wait()
         with suppress(ChannelError):
@@ -222,7 +222,7 @@ class Supervisor:
         # For one that does not hear its channel yet.
         worker.process.terminate()
 
-    async def _put_down(self, worker: Charge) -> None:
+    async def _put_down(self, worker: WorkerHandle) -> None:
         """Make sure that the worker's process has ended: told to end at once, if it listens, then killed."""
         process = worker.process
         if process.returncode is not None:

@@ -13,11 +13,11 @@ import trio
 
 from common.admin.probe import Probe
 from common.config import Settings
-from common.daemon import Daemon, Service
+from common.daemon import Daemon, DaemonService
 from common.exits import Exit
 from common.signals import run_until_told
 from common.workers.answers import WorkerAnswers
-from common.workers.channel import Channel
+from common.workers.channel import WorkerChannel
 from common.workers.member import Member
 from common.workers.orders import heed_orders
 from common.workers.questions import Standing
@@ -83,14 +83,14 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
     """
     log = log.bind(worker=inherited.worker, pid=os.getpid())
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=inherited.channel)))
-    channel = Channel(stream, log)
+    channel = WorkerChannel(stream, log)
     listeners = [socket.socket(fileno=number) for number in inherited.listeners]
 
     async def run(signalled: trio.Event) -> int:
         stop, ready = trio.Event(), Standing()
         code: int = Exit.FAILED
         member = Member(channel)
-        service = Service(daemon, shared_out(settings, inherited.worker), log, fleet=member, kept=inherited.kept)
+        service = DaemonService(daemon, shared_out(settings, inherited.worker), log, fleet=member, kept=inherited.kept)
         answers = WorkerAnswers(service.report, Probe(service, daemon.name, str(inherited.worker)), ready)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(member.run, answers.by_name())
@@ -116,7 +116,7 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
         await channel.aclose()
 
 
-async def _follow_link(service: Service[S], ready: Standing) -> None:
+async def _follow_link(service: DaemonService[S], ready: Standing) -> None:
     """A worker is ready while its link is online."""
     while True:
         ready.set(service.hub.link.online)

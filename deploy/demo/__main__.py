@@ -14,7 +14,7 @@ from common.embedded import EmbeddedRedisError
 from common.foreground import discard_output
 from common.watch.client import OutputClosedError
 from deploy.demo.daemon_process import ChildError
-from deploy.demo.ledger import ChecklistLedger, Ledger
+from deploy.demo.ledger import ChecklistLedger, DemoLedger
 from deploy.demo.stage import play
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 async def _run(seconds: float | None) -> int:
-    ledger, checklist = Ledger(), ChecklistLedger()
+    ledger, checklist = DemoLedger(), ChecklistLedger()
     trouble: str | None = None
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
@@ -64,7 +64,7 @@ async def _run(seconds: float | None) -> int:
     return _sum_up(ledger, checklist, interrupted)
 
 
-def _sum_up(ledger: Ledger, checklist: ChecklistLedger, interrupted: bool) -> int:
+def _sum_up(ledger: DemoLedger, checklist: ChecklistLedger, interrupted: bool) -> int:
     print(f"statusd: published {ledger.published}, received {ledger.received}")
     print(f"preflightd: {checklist.writes} writes of the hash, {checklist.frames} frames of the checklist")
     complaints = []

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class Ledger:
+class DemoLedger:
     """Counts of one demo; it remembers only what is on its way."""
 
     published: int = 0

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from common.daemons import KnownDaemon
     from common.watch.view import View
-    from deploy.demo.ledger import ChecklistLedger, Ledger
+    from deploy.demo.ledger import ChecklistLedger, DemoLedger
     from deploy.demo.simulated_run import Published
     from deploy.demo.witness import Witness
 
@@ -76,7 +76,7 @@ LONGEST_PATH: Final = 100
 SHORT_PARENT: Final = "/tmp"  # noqa: S108 - a directory in it is made as safely as in the usual place
 
 
-async def play(ledger: Ledger, checklist: ChecklistLedger, seconds: float | None) -> None:
+async def play(ledger: DemoLedger, checklist: ChecklistLedger, seconds: float | None) -> None:
     """Run the demo for `seconds`, or until it is cancelled, counting in `ledger` and `checklist`.
 
     Raises ChildError or EmbeddedRedisError, with a line for the user, when a part of it fails; OutputClosedError when
@@ -154,7 +154,7 @@ class _Cast:
     preflightd: DaemonProcess
     opsd: DaemonProcess
     view: View
-    ledger: Ledger
+    ledger: DemoLedger
     checklist: ChecklistLedger
 
 

@@ -11,14 +11,14 @@ import attrs
 import trio
 
 from common.watch.client import Note
-from preflightd.view import Lines
+from preflightd.view import ChecklistLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from common.watch.client import Show
     from common.watch.view import View
-    from deploy.demo.ledger import ChecklistLedger, Ledger
+    from deploy.demo.ledger import ChecklistLedger, DemoLedger
 
 MARK: Final = "[checklist]"
 _STYLE: Final = "bold magenta"
@@ -52,7 +52,7 @@ class Witness:
             await self._arrival.wait()
 
 
-def status_witness(view: Show, ledger: Ledger) -> Witness:
+def status_witness(view: Show, ledger: DemoLedger) -> Witness:
     """Shows statusd's frames on `view`."""
 
     def read(frame: Mapping[str, object]) -> None:
@@ -65,7 +65,7 @@ def status_witness(view: Show, ledger: Ledger) -> Witness:
 
 def checklist_witness(view: View, ledger: ChecklistLedger) -> Witness:
     """Shows preflightd's frames on `view`, as lines."""
-    lines = Lines()
+    lines = ChecklistLines()
 
     def read(frame: Mapping[str, object]) -> None:
         ledger.show(frame)

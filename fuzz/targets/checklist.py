@@ -9,7 +9,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from common.web.frames import text_frame
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from preflightd.checklist import packaged
 from preflightd.evaluate import BadInputError, evaluated
 from tests.support.checklist_oracle import (
@@ -186,7 +186,7 @@ def the_command_takes_objects_of_strings_and_refuses_the_rest_in_a_line(text: st
         assert all(isinstance(value, str) for value in json.loads(text).values())
 
 
-TARGET: Final = Target(
+TARGET: Final = FuzzTarget(
     "checklist",
     (
         agrees_with_the_oracle,

@@ -29,7 +29,7 @@ from common.config.values import (
 )
 from common.redis.url import parse_redis_url
 from fuzz.pieces import damaged
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
 
@@ -196,7 +196,7 @@ def a_url_with_a_password_in_the_wrong_variable_is_not_told(
     assert _SECRET not in str(describe(loaded.settings))
 
 
-TARGET: Final = Target(
+TARGET: Final = FuzzTarget(
     "configuration",
     (
         a_value_is_read_back_as_it_is_shown,

@@ -14,7 +14,7 @@ from common.disconnect import CLIENT_CLOSED, CLIENT_GONE, INVALID_TEXT, MESSAGE_
 from common.web.frames import text_frame
 from common.web.peer import classify
 from fuzz.pieces import CUTS, cut, damaged
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from tests.support.client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 from tests.support.conversation import POLICY, conversation
 from tests.support.streams import without_kernel
@@ -145,7 +145,7 @@ def any_bytes_end_well_and_alike_in_any_pieces(data: bytes, cuts: list[float] | 
         assert pieces == whole
 
 
-TARGET: Final = Target(
+TARGET: Final = FuzzTarget(
     "frames",
     (
         our_frames_are_read_by_a_client_in_any_pieces,

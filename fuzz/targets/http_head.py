@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from common.web.http import HEAD_LIMIT, BadHead, Head, Response, read_head
 from fuzz.pieces import CUTS, cut, damaged
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from tests.support.web import Ending, ScriptedStream, read_answer
 
 _WITHIN: Final = 10.0
@@ -95,4 +95,6 @@ def a_good_head_is_read_as_it_was_written(drawn: tuple[bytes, Head], trailing: b
     assert trailing.startswith(head.trailing)
 
 
-TARGET: Final = Target("http_head", (the_outcome_does_not_depend_on_the_pieces, a_good_head_is_read_as_it_was_written))
+TARGET: Final = FuzzTarget(
+    "http_head", (the_outcome_does_not_depend_on_the_pieces, a_good_head_is_read_as_it_was_written)
+)

@@ -7,9 +7,9 @@ from typing import Final, TypeAlias
 from hypothesis import strategies as st
 
 from common.redis.errors import ProtocolError, RedisError
-from common.redis.resp import Parser, encode
+from common.redis.resp import RespParser, encode
 from fuzz.pieces import CUTS, cut, damaged
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 
 Reply: TypeAlias = tuple[bytes, object]
 """The bytes of a reply, and its value as `plain` shows it."""
@@ -31,7 +31,7 @@ def plain(value: object) -> object:
 
 def outcome(chunks: list[bytes]) -> tuple[list[object], bool]:
     """The values of these chunks, in order, and whether the parser gave up. It gives up for good."""
-    parser, values = Parser(), []
+    parser, values = RespParser(), []
     try:
         for chunk in chunks:
             parser.feed(chunk)
@@ -45,7 +45,7 @@ def outcome(chunks: list[bytes]) -> tuple[list[object], bool]:
     return values, False
 
 
-def _more(parser: Parser, failure: str) -> list[object]:
+def _more(parser: RespParser, failure: str) -> list[object]:
     """What a parser that has given up still yields, which is nothing."""
     try:
         return list(parser.values())
@@ -136,6 +136,6 @@ def commands_are_read_back(words: list[bytes | str | int], cuts: list[float] | N
     assert outcome(cut(encode(*words), cuts)) == ([plain(sent)], False)
 
 
-TARGET: Final = Target(
+TARGET: Final = FuzzTarget(
     "resp", (replies_are_read_as_they_were_written, the_outcome_does_not_depend_on_the_pieces, commands_are_read_back)
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from hypothesis import strategies as st
 
 from fuzz.pieces import damaged
-from fuzz.target import Target, holds_for
+from fuzz.target import FuzzTarget, holds_for
 from preflightd.checklist_command import table
 from preflightd.evaluator import compiled
 from preflightd.language import RulesError, document, parse_rules, read_rules
@@ -202,7 +202,7 @@ def compiled_rules_agree_with_a_naive_reading(rules: dict[str, Condition], field
     assert compiled(rules)(fields) == tuple((key, naive(rule, fields)) for key, rule in rules.items())
 
 
-TARGET: Final = Target(
+TARGET: Final = FuzzTarget(
     "rules",
     (
         any_text_gives_rules_or_one_reason,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from opsd.auth import Guard
     from opsd.board import Board
-    from opsd.pages import Page
+    from opsd.pages import PageFile
     from opsd.settings import OpsSettings
     from opsd.tmux.script import Window
     from opsd.tmux.status import TmuxStatus
@@ -71,7 +71,7 @@ class Parts:
     windows: tuple[Window, ...]
     """Those of the session that may be started."""
     guard: Guard
-    pages: Mapping[str, Page]
+    pages: Mapping[str, PageFile]
     closing: trio.Event
     """Set when the daemon ends: WebSockets must go."""
     alerts: Outcomes = attrs.field(factory=Outcomes)

@@ -22,9 +22,9 @@ from opsd.endpoints import (
     MOST_POINTS,
     Needs,
 )
-from opsd.exposition import Beside, expose
 from opsd.history import HistoryUnavailableError
 from opsd.openapi import openapi
+from opsd.prometheus import Beside, expose
 from opsd.schema import SCHEMA
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from common.daemons import PREFLIGHT, STATUS
 from opsd.api.query import CHANNEL, RUN_ID, name, optional_name
-from opsd.sources.source import SnapshotError
+from opsd.sources.interface import SnapshotError
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HTTPRequest

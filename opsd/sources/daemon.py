@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
     from common.secret import Secret
-    from opsd.sources.target import Target
+    from opsd.sources.target import AdminTarget
 
 SILENCE: Final = 7.0
 """Seconds without an event or a comment after which a stream is dead: a daemon sends a comment every five."""
@@ -52,7 +52,7 @@ class DaemonSource(PolledSource):
 
     def __init__(
         self,
-        target: Target,
+        target: AdminTarget,
         *,
         token: Secret | None,
         seconds: float,

@@ -19,7 +19,7 @@ from opsd.sources.transport import SourceTransport
 
 if TYPE_CHECKING:
     from common.secret import Secret
-    from opsd.sources.target import Endpoint
+    from opsd.sources.target import SourceEndpoint
 
 FETCH_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
 """All that httpx raises for what the other side or the network does."""
@@ -55,7 +55,7 @@ class Answer:
     body: bytes
 
 
-def make_client(endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+def make_client(endpoint: SourceEndpoint, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """A client for one source, without deadlines: whoever asks bounds the whole. `transport` replaces the network."""
     return httpx.AsyncClient(
         transport=SourceTransport(endpoint.socket) if transport is None else transport,

@@ -17,7 +17,7 @@ import trio
 from common.telemetry.fields import GarbageError
 from common.telemetry.parse import parse_audience, parse_status
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
-from opsd.sources.source import AudienceError, Reading, SnapshotError
+from opsd.sources.interface import AudienceError, Reading, SnapshotError
 
 if TYPE_CHECKING:
     import random
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from common.secret import Secret
     from common.telemetry.values import Audience, DaemonStatus
-    from opsd.sources.target import Endpoint
+    from opsd.sources.target import SourceEndpoint
 
 POLL_INTERVAL: Final = 1.0
 POLL_EXPIRY: Final = 2.0
@@ -60,7 +60,7 @@ class PolledSource:
     def __init__(
         self,
         name: str,
-        endpoint: Endpoint,
+        endpoint: SourceEndpoint,
         *,
         token: Secret | None,
         seconds: float,

@@ -25,7 +25,7 @@ _STATUS_PATH: Final = "/workers/status"
 
 
 @attrs.frozen
-class Endpoint:
+class SourceEndpoint:
     """A base URL without a slash at its end, and the Unix socket that leads there, if it is not TCP."""
 
     url: str
@@ -36,17 +36,17 @@ class Endpoint:
 
 
 @attrs.frozen
-class Target:
+class AdminTarget:
     """One daemon's admin listener under the name that the operator gave it; `str` gives the notation back."""
 
     name: str
-    endpoint: Endpoint
+    endpoint: SourceEndpoint
 
     def __str__(self) -> str:
         return f"{self.name}={self.endpoint}"
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> AdminTarget:
     """`name=http://host:port`, `name=https://…` or `name=unix:/path`."""
     name, equals, place = (part.strip() for part in text.partition("="))
     if not equals or not _NAME.fullmatch(name):
@@ -54,15 +54,15 @@ def parse_target(text: str) -> Target:
     if name == OUTSIDE:
         raise ValueError(f"named {OUTSIDE}, which is what OPS_WORKERS_URL is called")
     if not place.startswith("unix:"):
-        return Target(name, parse_endpoint(place))
+        return AdminTarget(name, parse_endpoint(place))
     address = parse_admin_address(place)
     # The host is for the Host header only: it names this machine, as a listener on a socket file expects.
-    return Target(name, Endpoint("http://localhost", str(address).removeprefix("unix:")))
+    return AdminTarget(name, SourceEndpoint("http://localhost", str(address).removeprefix("unix:")))
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str) -> SourceEndpoint:
     """An `http` or `https` base URL; `/workers/status` at its end is taken away."""
-    return Endpoint(parse_url(text, ("http", "https")).removesuffix(_STATUS_PATH))
+    return SourceEndpoint(parse_url(text, ("http", "https")).removesuffix(_STATUS_PATH))
 
 
 def parse_url(text: str, schemes: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ class SourceTransport(httpx.AsyncBaseTransport):
         await self._places.acquire()
         exchange = None
         try:
-            exchange = Exchange(await self._open(request.url))
+            exchange = HttpExchange(await self._open(request.url))
             with _errors():
                 await exchange.send(request)
                 answer = await exchange.receive_head()
@@ -100,7 +100,7 @@ class SourceTransport(httpx.AsyncBaseTransport):
         return secured
 
 
-class Exchange:
+class HttpExchange:
     """One request and its answer on a connection of their own."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -158,7 +158,7 @@ class Exchange:
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, exchange: Exchange, places: trio.Semaphore) -> None:
+    def __init__(self, exchange: HttpExchange, places: trio.Semaphore) -> None:
         self._exchange = exchange
         self._places: trio.Semaphore | None = places
 

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 import bench.targets
-from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS, Running, Target, TargetError, open_target
+from bench.targets import FANOUT_TARGETS, PREFLIGHT_TARGETS, BenchTarget, RunningTarget, TargetError, open_target
 from preflightd.checklist import packaged
 from tests.support.ports import free_port
 from tests.support.raw import PATIENCE, connect, open_redis, wait_until
@@ -39,7 +39,7 @@ FRAMES: Final = [
 PREPARATION: Final = 20.0
 PING_INTERVAL: Final = 5.0
 
-PYTHON_LOOP: Final = Target(
+PYTHON_LOOP: Final = BenchTarget(
     "limit_loop",
     lambda port, redis: [sys.executable, "-m", "bench.peers.limit.loop", "--port", str(port), "--redis", redis],
 )
@@ -48,12 +48,12 @@ PREFLIGHT_PEERS: Final = [target for name, target in PREFLIGHT_TARGETS.items() i
 PEERS: Final = [*FANOUT_PEERS, *PREFLIGHT_PEERS]
 
 
-def path_of(peer: Target) -> str:
+def path_of(peer: BenchTarget) -> str:
     """One that it serves."""
     return f"/{RUN if peer in PREFLIGHT_PEERS else CHANNEL}"
 
 
-async def why_not(peer: Target) -> str | None:
+async def why_not(peer: BenchTarget) -> str | None:
     """Why it can't run here; None when it is prepared."""
     if reason := peer.missing():
         return reason
@@ -71,9 +71,9 @@ async def why_not(peer: Target) -> str | None:
 
 
 @pytest.fixture(params=PEERS, ids=lambda peer: peer.name)
-def peer(request: pytest.FixtureRequest) -> Target:
+def peer(request: pytest.FixtureRequest) -> BenchTarget:
     """Each in turn, prepared; the test is skipped when it can't run here."""
-    chosen: Target = request.param
+    chosen: BenchTarget = request.param
     if reason := trio.run(why_not, chosen):
         pytest.skip(reason)
     return chosen
@@ -88,13 +88,13 @@ def _beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.targets, "STOP_TIMEOUT", PATIENCE)
 
 
-def exit_status(process: Running) -> int | None:
+def exit_status(process: RunningTarget) -> int | None:
     """Of an ended process, which stays to be waited for by its owner; None while it runs."""
     ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     return None if ended is None else ended.si_status
 
 
-async def stop(running: Running) -> None:
+async def stop(running: RunningTarget) -> None:
     """Ask a peer to end: it does, before anybody kills it."""
     os.kill(running.pid, signal.SIGTERM)
     await wait_until(lambda: exit_status(running) is not None, f"{running.name} ends when it is asked to")
@@ -102,7 +102,7 @@ async def stop(running: Running) -> None:
 
 @pytest.mark.parametrize("peer", FANOUT_PEERS, ids=lambda peer: peer.name, indirect=True)
 async def test_every_client_gets_every_message_once_and_in_order(
-    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+    peer: BenchTarget, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
         port = running.address[1]
@@ -125,7 +125,7 @@ async def test_every_client_gets_every_message_once_and_in_order(
 
 @pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
 async def test_every_client_gets_the_frames_of_preflightd_and_only_those_that_tell_something_new(
-    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+    peer: BenchTarget, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     stamps = [{b"timestamps:build_channels": b"%d" % number} for number in range(1, 11)]
     contents: list[dict[bytes, bytes]] = [{}, *stamps]
@@ -154,7 +154,7 @@ async def test_every_client_gets_the_frames_of_preflightd_and_only_those_that_te
 
 @pytest.mark.parametrize("peer", PREFLIGHT_PEERS, ids=lambda peer: peer.name, indirect=True)
 async def test_of_many_changes_at_once_the_last_is_told(
-    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+    peer: BenchTarget, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     last = packaged().evaluate({b"last_modified": b"1000"}).frame()[FRAME_HEAD:]
     async with open_target(peer, redis_server.url(DATABASE)) as running, open_redis(redis_server) as redis:
@@ -168,7 +168,7 @@ async def test_of_many_changes_at_once_the_last_is_told(
 
 
 async def test_a_lost_redis_ends_the_peer_with_a_failure(
-    peer: Target, redis_server: EmbeddedRedis, nursery: trio.Nursery
+    peer: BenchTarget, redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     async with open_target(peer, redis_server.url(DATABASE)) as running:
         client = await connect(nursery, running.address[1], path_of(peer))
@@ -182,7 +182,7 @@ async def test_a_lost_redis_ends_the_peer_with_a_failure(
 async def test_all_peers_ping_every_five_seconds(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     peers = [peer for peer in PEERS if await why_not(peer) is None]
 
-    async def check(peer: Target) -> None:
+    async def check(peer: BenchTarget) -> None:
         async with open_target(peer, redis_server.url(DATABASE)) as running:
             started_at = trio.current_time()
             client = await connect(nursery, running.address[1], path_of(peer))

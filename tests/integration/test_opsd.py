@@ -6,9 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +19,13 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from opsd.schema import SCHEMA
 from opsd.serve import MOST_CONNECTIONS
-from tests.support import needs
 from tests.support.client import handshake
 from tests.support.daemon import DaemonProcess, environment, open_daemon
 from tests.support.opsd_telemetry import encoded, event, telemetry, worker
 from tests.support.raw import HOST, NO_TLS, PATIENCE, open_stream, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from common.embedded import EmbeddedRedis
 
@@ -310,17 +307,6 @@ async def test_an_answer_asks_nobody() -> None:
             for _ in range(300):
                 assert (await client.get(url(opsd, "/api/dev/status"))).status_code == 200
         assert source.asked - asked < 100
-
-
-@pytest.fixture
-def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a tmux server of the test's own has its socket; the server ends with the test."""
-    program = needs.program("tmux")
-    with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
-        monkeypatch.setenv("TMUX_TMPDIR", directory)
-        monkeypatch.delenv("TMUX", raising=False)
-        yield Path(directory)
-        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=PATIENCE)
 
 
 async def test_tmux_runs_the_platform(

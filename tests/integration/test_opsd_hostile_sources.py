@@ -15,8 +15,8 @@ import trio
 from bench.sources import KINDS, Kind
 from common.config import load
 from opsd.settings import OpsSettings
+from opsd.sources.configured import make_sources
 from opsd.sources.daemon import SHORTEST_GAP
-from opsd.sources.roster import make_sources
 from tests.support.opsd_board import open_board
 from tests.support.opsd_telemetry import encoded, event, telemetry, worker
 from tests.support.raw import HOST, PATIENCE, wait_until

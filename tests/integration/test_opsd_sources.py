@@ -13,7 +13,7 @@ import trio
 
 from common.config import load
 from opsd.settings import OpsSettings
-from opsd.sources.roster import make_sources
+from opsd.sources.configured import make_sources
 from tests.support.opsd_board import open_board
 from tests.support.opsd_telemetry import encoded, event, telemetry, worker
 from tests.support.raw import PATIENCE

@@ -10,20 +10,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.support import needs
 from tests.support.daemon import ROOT, Finished, environment, open_daemon
 from tests.support.ports import free_port
 from tests.support.raw import HOST, PATIENCE, fetch, open_stream, read_to_end, request_head, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from common.embedded import EmbeddedRedis
     from tests.support.daemon import DaemonProcess
@@ -324,17 +322,6 @@ async def test_a_private_redis_imports_nothing_from_there_either(trapped: Path) 
     async with open_daemon(NOWHERE, command=command, cwd=trapped):
         pass
     assert sprung(trapped) == ""
-
-
-@pytest.fixture
-def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where a tmux server of the test's own has its socket; the server ends with the test."""
-    program = needs.program("tmux")
-    with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
-        monkeypatch.setenv("TMUX_TMPDIR", directory)
-        monkeypatch.delenv("TMUX", raising=False)
-        yield Path(directory)
-        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=PATIENCE)
 
 
 async def test_nor_does_what_opsd_starts_in_tmux(

@@ -13,7 +13,7 @@ import trio.testing
 
 from common.admin.access import Access
 from common.admin.server import AdminServer
-from common.admin.source import About, UnknownWorkerError
+from common.admin.telemetry_source import About, UnknownWorkerError
 from common.config import ListenAddress
 from common.telemetry.values import AnswerFigures, Audience, DaemonStatus, Delivery, Retired, WorkerStatus
 from common.web.accepted import Accepted
@@ -91,7 +91,7 @@ class ScriptedProbe:
 
 
 class ScriptedSource:
-    """A daemon whose workers the test sets (`Source`)."""
+    """A daemon whose workers the test sets (`TelemetrySource`)."""
 
     def __init__(self) -> None:
         self.workers: tuple[WorkerStatus, ...] = (worker(),)

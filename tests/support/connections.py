@@ -10,7 +10,7 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from common.redis.connection import Connection
-from common.redis.resp import Parser, encode
+from common.redis.resp import RespParser, encode
 from common.redis.subscription import Subscription
 from tests.support.logbook import Logbook
 from tests.support.recording import RecordingHandler
@@ -78,7 +78,7 @@ async def open_connection(
     round_trips: list[float] = []
     connection = Connection(
         ours,
-        Parser(reply_limit),
+        RespParser(reply_limit),
         request_timeout=1.0,
         probe_interval=probe_interval,
         on_messages=on_messages or handler.on_messages,

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from common.workers.answers import WorkerAnswers
-from common.workers.channel import Channel
+from common.workers.channel import WorkerChannel
 from common.workers.desk import Desk
 from common.workers.member import Member
 from common.workers.questions import Standing
@@ -109,11 +109,11 @@ class FakeWorker:
         self.process = FakeProcess(1000 + number)
         self.born = trio.current_time()
         ours, theirs = trio.testing.memory_stream_pair()
-        self.channel = Channel(ours, log)
+        self.channel = WorkerChannel(ours, log)
         self._theirs = Stoppable(theirs)
         self.probe = ScriptedProbe(str(number))
         """What it says of how it is."""
-        self.member = Member(Channel(self._theirs, log))
+        self.member = Member(WorkerChannel(self._theirs, log))
         self._ready = Standing()
         self._answers = WorkerAnswers(figures, cast("Probe[Any]", self.probe), self._ready)
         self.busy = False
@@ -186,7 +186,7 @@ class Crew:
         self._nursery: trio.Nursery | None = None
         self._born = trio.Event()
 
-    async def _spawn(self, number: int) -> tuple[FakeProcess, Channel]:
+    async def _spawn(self, number: int) -> tuple[FakeProcess, WorkerChannel]:
         await trio.lowlevel.checkpoint()
         if self.failing:
             self.failing -= 1

@@ -29,3 +29,16 @@ class Logbook:
     def at_least(self, *levels: str) -> list[dict[str, Any]]:
         """The lines of these levels."""
         return [line for line in self.lines if line["level"] in levels]
+
+
+class WrittenLogbook(Logbook):
+    """One that keeps the lines as they are written, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Take one line."""
+        self.written.append(line)
+        super().write(line)

@@ -15,9 +15,9 @@ from common.secret import Secret
 from opsd.api.parts import Parts
 from opsd.app import make_app
 from opsd.auth import Guard
-from opsd.board import Board, Snapshot, SnapshotError
+from opsd.board import Board, SnapshotError, WorkerSnapshot
 from opsd.endpoints import ENDPOINTS
-from opsd.pages import Page
+from opsd.pages import PageFile
 from opsd.settings import OpsSettings
 from opsd.tmux.script import Window
 from opsd.tmux.status import TmuxStatus
@@ -41,14 +41,14 @@ class FakeBoard(Board):
         self.ended = 0
         self.broken = False
 
-    async def snapshot(self, worker: str) -> Snapshot:
+    async def snapshot(self, worker: str) -> WorkerSnapshot:
         if self.broken:
             raise RuntimeError("a bug")
         if worker == "statusd-2":
             raise SnapshotError(429, "statusd: a moment ago", 7)
         if worker != "statusd-1":
             raise SnapshotError(404, "no such worker")
-        return Snapshot("statusd-1.json", SNAPSHOT)
+        return WorkerSnapshot("statusd-1.json", SNAPSHOT)
 
     def request_ended(self) -> None:
         super().request_ended()
@@ -135,8 +135,8 @@ class Opsd:
             windows=tuple(Window(name, (name,), {}) for name in windows),
             guard=Guard(secret, wall=lambda: 1e9, clock=trio.current_time, trusted=settings.trusted_proxies),
             pages={
-                "index.html": Page(b"<p>", "text/html; charset=utf-8", '"1"'),
-                "a/b.js": Page(b";", "text/javascript", '"2"'),
+                "index.html": PageFile(b"<p>", "text/html; charset=utf-8", '"1"'),
+                "a/b.js": PageFile(b";", "text/javascript", '"2"'),
             },
             closing=self.closing,
         )

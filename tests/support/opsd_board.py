@@ -15,8 +15,8 @@ from opsd.board import Board
 from opsd.keys import Keys
 from opsd.schema import SCHEMA
 from opsd.sources.daemon import DaemonSource
-from opsd.sources.source import Reading, SnapshotError
-from opsd.sources.target import Endpoint, Target
+from opsd.sources.interface import Reading, SnapshotError
+from opsd.sources.target import AdminTarget, SourceEndpoint
 from tests.support.logbook import Logbook
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from opsd.sources.source import Source
+    from opsd.sources.interface import Source
 
 KEYS: Final = Keys("opsd:history:test", "opsd:alerts:test")
 """Where a test's opsd keeps the past."""
@@ -85,7 +85,11 @@ def daemons(servers: Mapping[str, httpx.AsyncBaseTransport]) -> list[DaemonSourc
     """Sources for scripted servers, by name."""
     return [
         DaemonSource(
-            Target(name, Endpoint("http://127.0.0.1:9102")), token=None, seconds=5.0, rng=Random(0), transport=server
+            AdminTarget(name, SourceEndpoint("http://127.0.0.1:9102")),
+            token=None,
+            seconds=5.0,
+            rng=Random(0),
+            transport=server,
         )
         for name, server in servers.items()
     ]

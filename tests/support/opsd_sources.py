@@ -11,7 +11,7 @@ import trio
 
 from opsd.sources.daemon import DaemonSource
 from opsd.sources.polled import PolledSource
-from opsd.sources.target import Endpoint, Target
+from opsd.sources.target import AdminTarget, SourceEndpoint
 from tests.support.opsd_telemetry import Telemetry, telemetry, worker
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ async def watching(server: Telemetry, *, daemon: bool = False, token: Secret | N
     """A source that runs for the block; a `daemon` is listened to as well."""
     source: PolledSource
     if daemon:
-        target = Target("statusd", Endpoint("http://127.0.0.1:9102"))
+        target = AdminTarget("statusd", SourceEndpoint("http://127.0.0.1:9102"))
         source = DaemonSource(target, token=token, seconds=5.0, rng=Random(0), transport=server)
     else:
-        endpoint = Endpoint("http://127.0.0.1:9102")
+        endpoint = SourceEndpoint("http://127.0.0.1:9102")
         source = PolledSource("a", endpoint, token=token, seconds=5.0, outside=False, rng=Random(0), transport=server)
     watch = Watch(source)
     async with trio.open_nursery() as nursery:

@@ -1,8 +1,8 @@
 """What a client leaves behind in a daemon when it is gone: a whole service in this process, on real sockets.
 
-`open_world` runs a daemon's `Service` on a free port, with a scripted Redis behind it. A *way* is a client's life, from
-its connection to its end, written with `World`. `Remains` watches what the server makes of it: afterwards, with the
-cyclic collector off, all of that must be gone, and the collector must find nothing.
+`open_world` runs a daemon's `DaemonService` on a free port, with a scripted Redis behind it. A *way* is a client's
+life, from its connection to its end, written with `World`. `Remains` watches what the server makes of it: afterwards,
+with the cyclic collector off, all of that must be gone, and the collector must find nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from common.config import ListenAddress, load
-from common.daemon import Daemon, Service
+from common.daemon import Daemon, DaemonService
 from common.serving import conversations as conversations_module
 from common.serving import server as server_module
 from common.serving.exchange import Exchange
@@ -41,7 +41,9 @@ CHANNELS: Final = {"statusd": b"run:log", "preflightd": b"__keyspace@0__:run"}
 class World:
     """A running service, and how a test's clients get to it."""
 
-    def __init__(self, daemon: Daemon[Settings], service: Service[Settings], redis: ScriptedRedis, port: int) -> None:
+    def __init__(
+        self, daemon: Daemon[Settings], service: DaemonService[Settings], redis: ScriptedRedis, port: int
+    ) -> None:
         self.path = PATHS[daemon.name]
         self.channel = CHANNELS[daemon.name]
         self.service = service
@@ -107,7 +109,9 @@ async def open_world(daemon: Daemon[Settings], **variables: str) -> AsyncIterato
         nursery = await stack.enter_async_context(trio.open_nursery())
         redis = ScriptedRedis(nursery)
         log = Logbook().log
-        service = Service(daemon, settings_of(daemon, variables), log, connect=redis.connect, rng=random.Random(1))
+        service = DaemonService(
+            daemon, settings_of(daemon, variables), log, connect=redis.connect, rng=random.Random(1)
+        )
         world = World(daemon, service, redis, int(bound_to(listeners)[0].rpartition(":")[2]))
 
         async def run() -> None:

@@ -10,10 +10,10 @@ import attrs
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.config import load
-from common.daemon import Service
+from common.daemon import DaemonService
 from common.exposition import render
 from opsd.alerts import Outcomes
-from opsd.exposition import Beside, expose
+from opsd.prometheus import Beside, expose
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD
@@ -63,7 +63,7 @@ async def served() -> dict[str, Series]:
     status = load(StatusSettings, {"STATUS_METRICS_ENABLED": "true"}).settings
     preflight = load(PreflightSettings, {"PREFLIGHT_METRICS_ENABLED": "true"}).settings
     log = Logbook().log
-    fleets = (Service(STATUSD, status, log).fleet, Service(PREFLIGHTD, preflight, log).fleet)
+    fleets = (DaemonService(STATUSD, status, log).fleet, DaemonService(PREFLIGHTD, preflight, log).fleet)
     pages = [render(await fleet.report(), "")[0] for fleet in fleets]
     async with open_board([HandSource("statusd"), HandSource("preflightd")]) as (board, _):
         beside = Beside(history_up=False, cpu_seconds=board.cpu_seconds, sources=board.source_names, alerts=Outcomes())

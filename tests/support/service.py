@@ -1,4 +1,4 @@
-"""A whole daemon in memory: its `Service`, a scripted Redis behind it and clients before it, on a MockClock.
+"""A whole daemon in memory: its `DaemonService`, a scripted Redis behind it and clients before it, on a MockClock.
 
 `open_service` owns everything. Clients come through `Port`, which takes the place of the listener, so that the sockets'
 tasks live where they do in the daemon and a drain ends them as it would. At the end the service is drained and nothing
@@ -18,7 +18,7 @@ import trio.testing
 
 from common import daemon
 from common.config import load
-from common.daemon import Service
+from common.daemon import DaemonService
 from common.web.accepted import Accepted
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
@@ -64,7 +64,7 @@ async def _accept(
 class Running:
     """A running service and its surroundings."""
 
-    def __init__(self, service: Service[Any], redis: ScriptedRedis, logbook: Logbook) -> None:
+    def __init__(self, service: DaemonService[Any], redis: ScriptedRedis, logbook: Logbook) -> None:
         self.service = service
         self.redis = redis
         self.logbook = logbook
@@ -187,7 +187,7 @@ async def open_service(
 ) -> AsyncIterator[Running]:
     """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried.
 
-    `kept` as `Service` has it.
+    `kept` as `DaemonService` has it.
     """
     logbook = Logbook()
     with without_kernel(), pytest.MonkeyPatch.context() as patch:
@@ -196,7 +196,7 @@ async def open_service(
             redis = ScriptedRedis(nursery)
             if prepare is not None:
                 prepare(redis)
-            service = Service(
+            service = DaemonService(
                 of,
                 _settings_of(of.settings, variables),
                 logbook.log,

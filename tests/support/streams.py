@@ -176,12 +176,16 @@ class _ServerSend(trio.abc.SendStream):
         await trio.lowlevel.checkpoint()
 
 
-class _ServerReceive(trio.abc.ReceiveStream):
+class ServerReceive(trio.abc.ReceiveStream):
     """The server's ear. Who closes a socket ends its own direction first, then this one."""
 
-    def __init__(self, sock: BufferedSocket, stream: trio.abc.ReceiveStream) -> None:
+    def __init__(self, sock: BufferedSocket, stream: trio.testing.MemoryReceiveStream) -> None:
         self._sock = sock
         self._stream = stream
+
+    def put_data(self, data: bytes) -> None:
+        """Let the server hear these bytes, without a lap of the event loop in between."""
+        self._stream.put_data(data)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self._stream.receive_some(max_bytes)
@@ -210,7 +214,7 @@ def socket_pair(capacity: int = CAPACITY) -> tuple[Duplex, BufferedSocket, Duple
     """The server's stream, the socket under it, and the client's stream at the other end."""
     sock = BufferedSocket(capacity)
     to_server, from_client = trio.testing.memory_stream_one_way_pair()
-    server: Duplex = trio.StapledStream(_ServerSend(sock), _ServerReceive(sock, from_client))
+    server: Duplex = trio.StapledStream(_ServerSend(sock), ServerReceive(sock, from_client))
     return server, sock, trio.StapledStream(to_server, _ClientReceive(sock))
 
 

@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from common.admin.probe import Probe, Sampler
-from common.admin.source import ALONE, Local, UnknownWorkerError, about
 from common.admin.tasks import SHOWN, TaskTree
+from common.admin.telemetry_source import ALONE, Local, UnknownWorkerError, about
 from statusd.daemon import STATUSD
 from tests.support.client import handshake
 from tests.support.service import PATH, Running, open_service, settings_of

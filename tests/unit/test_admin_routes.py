@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.admin.access import Access
-from common.admin.routes import Page, SnapshotOf, TopicOf, decide
+from common.admin.routes import AdminPage, SnapshotOf, TopicOf, decide
 from common.admin.server import takes_gzip
 from common.config import ListenAddress, UnixAddress
 from common.secret import Secret
@@ -31,7 +31,7 @@ def asked(
     headers: list[tuple[str, str]] | None = None,
     *,
     method: str = "GET",
-) -> Page | SnapshotOf | TopicOf | int:
+) -> AdminPage | SnapshotOf | TopicOf | int:
     """What is asked, or the status of the refusal."""
     decision = decide(make_head(target, OWN if headers is None else headers, method=method), access)
     return decision.status if isinstance(decision, Response) else decision
@@ -41,10 +41,10 @@ def asked(
 @pytest.mark.parametrize(
     ("target", "page"),
     [
-        ("/workers/status", Page.STATUS),
-        ("/workers/status?at=once", Page.STATUS),
-        ("/events", Page.EVENTS),
-        ("/metrics", Page.METRICS),
+        ("/workers/status", AdminPage.STATUS),
+        ("/workers/status?at=once", AdminPage.STATUS),
+        ("/events", AdminPage.EVENTS),
+        ("/metrics", AdminPage.METRICS),
         ("/workers/snapshot/1", SnapshotOf("1")),
         ("/workers/snapshot/a/b", SnapshotOf("a/b")),
         ("/topics?name=run:log", TopicOf("run:log")),
@@ -53,7 +53,7 @@ def asked(
         ("/topics?name=", TopicOf("")),
     ],
 )
-def test_the_routes(target: str, page: Page | SnapshotOf | TopicOf, method: str) -> None:
+def test_the_routes(target: str, page: AdminPage | SnapshotOf | TopicOf, method: str) -> None:
     assert asked(target, Access(LOOPBACK, None), method=method) == page
 
 
@@ -95,7 +95,7 @@ def test_what_is_refused(target: str, method: str, status: int) -> None:
     ["127.0.0.1", "127.0.0.1:9102", "127.8.9.10:1", "localhost", "LocalHost:9102", "localhost.:1", "[::1]", "[::1]:80"],
 )
 def test_this_machine_is_served_under_its_own_names(host: str) -> None:
-    assert asked("/events", Access(LOOPBACK, None), [("Host", host)]) == Page.EVENTS
+    assert asked("/events", Access(LOOPBACK, None), [("Host", host)]) == AdminPage.EVENTS
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_foreign_host_is_refused_on_loopback_whatever_it_asks(host: str) -> No
 def test_a_foreign_host_in_the_target_is_refused_too(target: str) -> None:
     assert asked(target, Access(LOOPBACK, None)) == 421
     assert asked("http://localhost/events", Access(LOOPBACK, None), [("Host", "evil.example")]) == 421
-    assert asked("http://localhost:9102/events", Access(LOOPBACK, None)) == Page.EVENTS
+    assert asked("http://localhost:9102/events", Access(LOOPBACK, None)) == AdminPage.EVENTS
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_page_of_another_site_is_no_guess_at_the_token() -> None:
 
 
 def test_elsewhere_and_on_a_unix_socket_any_host_will_do() -> None:
-    assert asked("/events", Access(UNIX, None), [("Host", "anything")]) == Page.EVENTS
-    assert asked("/events", Access(ELSEWHERE, TOKEN), [("Host", "statusd"), bearer("s3cret")]) == Page.EVENTS
+    assert asked("/events", Access(UNIX, None), [("Host", "anything")]) == AdminPage.EVENTS
+    assert asked("/events", Access(ELSEWHERE, TOKEN), [("Host", "statusd"), bearer("s3cret")]) == AdminPage.EVENTS
 
 
 def bearer(token: str, scheme: str = "Bearer") -> tuple[str, str]:
@@ -169,7 +169,7 @@ def bearer(token: str, scheme: str = "Bearer") -> tuple[str, str]:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("address", [LOOPBACK, UNIX, ELSEWHERE])
 def test_the_token_opens(address: ListenAddress | UnixAddress, scheme: str) -> None:
-    assert asked("/metrics", Access(address, TOKEN), [*OWN, bearer("s3cret", scheme)]) == Page.METRICS
+    assert asked("/metrics", Access(address, TOKEN), [*OWN, bearer("s3cret", scheme)]) == AdminPage.METRICS
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_a_rotated_token_needs_no_restart_and_a_lost_one_lets_nobody_in(tmp_path
     path = tmp_path / "token"
     path.write_text("old\n")
     access = Access(LOOPBACK, Secret.file(path, "STATUS_ADMIN_TOKEN_FILE"))
-    assert asked("/metrics", access, [*OWN, bearer("old")]) == Page.METRICS
+    assert asked("/metrics", access, [*OWN, bearer("old")]) == AdminPage.METRICS
     path.write_text("new\n")
     assert asked("/metrics", access, [*OWN, bearer("old")]) == 401
-    assert asked("/metrics", access, [*OWN, bearer("new")]) == Page.METRICS
+    assert asked("/metrics", access, [*OWN, bearer("new")]) == AdminPage.METRICS
     path.write_text("")
     assert asked("/metrics", access, [*OWN, bearer("")]) == 503
     path.unlink()

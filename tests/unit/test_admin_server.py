@@ -21,7 +21,7 @@ from common.admin.server import (
     RESTART,
     TOLD_EVERY,
 )
-from common.admin.source import SilentWorkerError
+from common.admin.telemetry_source import SilentWorkerError
 from common.exposition import Family
 from common.guesses import BURST
 from common.secret import Secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cpu import TICKS_PER_SECOND, ProcessTimes, Snapshot, parse_busy, parse_stat
+from bench.cpu import TICKS_PER_SECOND, CpuSnapshot, ProcessTimes, parse_busy, parse_stat
 
 _AFTER_NAME = "S {parent} 7 7 0 -1 4194560 100 200 0 0 {user} {system} {reaped_user} {reaped_system} 20 0 1 0 106899 0"
 
@@ -24,14 +24,14 @@ def test_a_tree_counts_every_living_descendant_and_nobody_else() -> None:
         13: ProcessTimes(parent=10, ticks=4000),
         20: ProcessTimes(parent=1, ticks=50_000),
     }
-    snapshot = Snapshot(processes=processes, busy_ticks=0)
+    snapshot = CpuSnapshot(processes=processes, busy_ticks=0)
     assert snapshot.tree_seconds(10) == 4321 / TICKS_PER_SECOND
     assert snapshot.tree_seconds(12) == 300 / TICKS_PER_SECOND
 
 
 def test_a_process_that_is_gone_is_an_error() -> None:
     with pytest.raises(ProcessLookupError, match="99"):
-        Snapshot(processes={}, busy_ticks=0).tree_seconds(99)
+        CpuSnapshot(processes={}, busy_ticks=0).tree_seconds(99)
 
 
 def test_the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() -> None:

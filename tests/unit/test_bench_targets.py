@@ -11,7 +11,7 @@ from bench import targets
 from bench.targets import (
     FANOUT_TARGETS,
     PREFLIGHT_TARGETS,
-    Target,
+    BenchTarget,
     find_compiler,
     missing_module,
     missing_program,
@@ -95,7 +95,7 @@ def test_every_peer_is_told_its_port_and_redis_in_the_same_way() -> None:
     ("target", "prefix"),
     [(FANOUT_TARGETS["statusd"], "STATUS_"), (PREFLIGHT_TARGETS["preflightd"], "PREFLIGHT_")],
 )
-def test_a_daemon_gets_its_settings_under_its_own_prefix(target: Target, prefix: str) -> None:
+def test_a_daemon_gets_its_settings_under_its_own_prefix(target: BenchTarget, prefix: str) -> None:
     assert target.settings({"WORKERS": "2"}) == {f"{prefix}WORKERS": "2"}
     assert target.environment(9002, _URL)[f"{prefix}REDIS_URL"] == _URL
 

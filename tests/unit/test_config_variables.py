@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 import pytest
 
-from common.config import ConfigError, Configuration, Row, describe, fields, load, rows
+from common.config import ConfigError, Configuration, VariableRow, describe, fields, load, rows
 from common.config.variables import quoted
 
 if TYPE_CHECKING:
@@ -106,12 +106,12 @@ def test_a_subclass_has_its_own_prefix_defaults_and_variables() -> None:
 
 def test_rows_document_every_name_in_the_order_of_the_first_class() -> None:
     assert rows(GreenTea) == (
-        Row("GREEN_STEEP", "90s", "not long"),
-        Row("GREEN_POT", "1MB", "how large"),
-        Row("GREEN_TOKEN_FILE", "", "a file that holds GREEN_TOKEN; it wins over the variable"),
-        Row("GREEN_TOKEN", "", "who may drink"),
-        Row("GREEN_RESYNC_INTERVAL", "30s", "how often"),
-        Row("GREEN_CUPS", "2", "how many"),
+        VariableRow("GREEN_STEEP", "90s", "not long"),
+        VariableRow("GREEN_POT", "1MB", "how large"),
+        VariableRow("GREEN_TOKEN_FILE", "", "a file that holds GREEN_TOKEN; it wins over the variable"),
+        VariableRow("GREEN_TOKEN", "", "who may drink"),
+        VariableRow("GREEN_RESYNC_INTERVAL", "30s", "how often"),
+        VariableRow("GREEN_CUPS", "2", "how many"),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from fuzz.__main__ import EXAMPLES, main
 from fuzz.pieces import CUTS, cut, damaged
 from fuzz.registry import TARGETS
-from fuzz.target import Machine, Property, Target, holds_for
+from fuzz.target import FuzzTarget, Machine, Property, holds_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,9 +92,9 @@ class Counter(RuleBasedStateMachine):
 
 
 TOYS: Final = (
-    Target("true", (numbers_are_numbers,)),
-    Target("false", (numbers_are_small,)),
-    Target("machine", (Machine(Counter),)),
+    FuzzTarget("true", (numbers_are_numbers,)),
+    FuzzTarget("false", (numbers_are_small,)),
+    FuzzTarget("machine", (Machine(Counter),)),
 )
 
 
@@ -131,7 +131,7 @@ def test_a_failing_example_is_saved_and_is_the_first_to_be_tried(
         tried.append(number)
         assert number < 1000
 
-    target = Target("false", (holds_for(st.integers())(numbers_are_small),))
+    target = FuzzTarget("false", (holds_for(st.integers())(numbers_are_small),))
     assert main(["--seconds", "0", "--seed", "7"], [target], saved) == 1
     assert tried[0] != 1000
     tried.clear()
@@ -174,7 +174,7 @@ def test_rounds_go_on_until_the_time_is_up_each_with_the_next_seed(
             assert how.max_examples == EXAMPLES
             seeds.append(number)
 
-    assert main(["--seconds", "7", "--seed", "40"], [Target("noting", (Noting(),))], saved) == 0
+    assert main(["--seconds", "7", "--seed", "40"], [FuzzTarget("noting", (Noting(),))], saved) == 0
     assert seeds == [40, 41, 42, 43]
     assert "after 4 rounds" in capsys.readouterr().out
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.support.logbook import Logbook
+from tests.support.logbook import WrittenLogbook
 from tests.support.service import open_service
 from tests.support.web import HOST, UPGRADE, request_bytes
 
@@ -92,24 +92,11 @@ HEADS: Final = {
 }  # fmt: skip
 
 
-class Lines(Logbook):
-    """A logbook that keeps the lines as they are written, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[str] = []
-
-    def write(self, line: str) -> None:
-        """Take one line."""
-        self.written.append(line)
-        super().write(line)
-
-
 @pytest.mark.parametrize("name", HEADS)
 async def test_a_hostile_head_is_answered_in_few_harmless_words(
     name: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("tests.support.service.Logbook", Lines)
+    monkeypatch.setattr("tests.support.service.Logbook", WrittenLogbook)
     async with open_service(allowed_origins="*.example.gov", trusted_proxies="192.0.2.0/24") as running:
         logbook: Any = running.logbook
         logbook.written.clear()

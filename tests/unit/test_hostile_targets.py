@@ -15,7 +15,7 @@ import trio.testing
 from preflightd.daemon import PREFLIGHTD
 from statusd.daemon import STATUSD
 from tests.support.client import close_frame
-from tests.support.logbook import Logbook
+from tests.support.logbook import WrittenLogbook
 from tests.support.opsd_app import Opsd
 from tests.support.service import open_service
 from tests.support.web import KEY
@@ -150,17 +150,8 @@ DIFFERENT: Final = {
 }
 
 
-class Written(Logbook):
-    """A logbook that keeps the lines as they are written, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[str] = []
-
-    def write(self, line: str) -> None:
-        """Take one line."""
-        self.written.append(line)
-        super().write(line)
+class Written(WrittenLogbook):
+    """A logbook whose lines can be checked."""
 
     def check(self, about: str) -> None:
         """Every line is one, and steers nothing."""
@@ -357,7 +348,7 @@ async def status_of(opsd: Opsd, target: str, token: str | None) -> int:
 @pytest.mark.parametrize("prefix", ["", "/api/dev/status", "/web"])
 async def test_opsd_serves_no_other_spelling(prefix: str, token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not in its table of routes, byte for byte, is nothing: it is not looked for in any other spelling."""
-    monkeypatch.setattr("tests.unit.test_opsd_api.Logbook", Written)
+    monkeypatch.setattr("tests.support.opsd_app.Logbook", Written)
     opsd = Opsd(token)
     logbook: Any = opsd.logbook
     for target in filter(None, TARGETS):

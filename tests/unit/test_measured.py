@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from common.config import load
-from common.daemon import OBSERVE_INTERVAL, Service
+from common.daemon import OBSERVE_INTERVAL, DaemonService
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD
@@ -25,11 +25,11 @@ OFF: Final[dict[str, str]] = {}
 READ: Final = [{"PREFLIGHT_METRICS_ENABLED": "true"}, {"PREFLIGHT_ADMIN_LISTEN_ADDR": "127.0.0.1:0"}]
 
 
-def preflight(environ: dict[str, str]) -> Service[PreflightSettings]:
-    return Service(PREFLIGHTD, load(PreflightSettings, environ).settings, Logbook().log)
+def preflight(environ: dict[str, str]) -> DaemonService[PreflightSettings]:
+    return DaemonService(PREFLIGHTD, load(PreflightSettings, environ).settings, Logbook().log)
 
 
-def measured(service: Service[PreflightSettings]) -> list[bool]:
+def measured(service: DaemonService[PreflightSettings]) -> list[bool]:
     """Whether each of the clocks runs that cost something."""
     hashes = service.counters.hashes
     assert hashes is not None
@@ -48,7 +48,7 @@ async def test_where_somebody_does_all_are(environ: dict[str, str]) -> None:
 
 async def test_a_daemon_that_reads_no_hashes_counts_none() -> None:
     settings = load(StatusSettings, {"STATUS_METRICS_ENABLED": "true"}).settings
-    assert Service(STATUSD, settings, Logbook().log).counters.hashes is None
+    assert DaemonService(STATUSD, settings, Logbook().log).counters.hashes is None
 
 
 async def test_redis_is_asked_at_every_change_of_the_link_and_from_time_to_time(autojump_clock: MockClock) -> None:

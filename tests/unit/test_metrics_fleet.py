@@ -12,7 +12,7 @@ import trio.testing
 from common.exposition import Report, Reporter, from_json, last_words, merge, to_json
 from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures, supervised
-from common.workers.charge import HANGS, LAP, SILENT
+from common.workers.worker_handle import HANGS, LAP, SILENT
 from tests.support.crew import open_crew
 
 if TYPE_CHECKING:

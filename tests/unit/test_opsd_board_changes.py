@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from opsd.endpoints import MOST_EVENTS
-from opsd.events import MODE, TELEMETRY, Topic
+from opsd.events import MODE, TELEMETRY, EventTopic
 from tests.support.opsd_board import HandSource, counted, mode, open_board
 from tests.support.opsd_telemetry import telemetry, worker
 
@@ -127,7 +127,7 @@ async def test_changes_of_sources_workers_and_telemetry_are_events_but_the_start
 ) -> None:
     a, b = HandSource("a"), HandSource("b")
     async with open_board([a, b]) as (board, logbook):
-        assert Topic("source", "a") not in board.conditions, "not asked yet"
+        assert EventTopic("source", "a") not in board.conditions, "not asked yet"
         a.shows()
         await trio.sleep(1)
         b.fails()
@@ -135,9 +135,9 @@ async def test_changes_of_sources_workers_and_telemetry_are_events_but_the_start
         assert board.events() == []
         assert board.conditions == {
             TELEMETRY: "degraded",
-            Topic("source", "a"): "up",
-            Topic("workers", "a"): "ready",
-            Topic("source", "b"): "down",
+            EventTopic("source", "a"): "up",
+            EventTopic("workers", "a"): "ready",
+            EventTopic("source", "b"): "down",
         }, "and nothing of the mode: nobody came, and not everybody would have been served"
         b.shows()
         await trio.sleep(1)

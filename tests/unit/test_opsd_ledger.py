@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from opsd.events import MODE, TELEMETRY, Topic
+from opsd.events import MODE, TELEMETRY, EventTopic
 from opsd.ledger import LONGEST, SETTLE, UNKNOWN, Ledger
 
-SOURCE = Topic("source", "statusd")
-WORKERS = Topic("workers", "statusd")
+SOURCE = EventTopic("source", "statusd")
+WORKERS = EventTopic("workers", "statusd")
 
 
 def see(ledger: Ledger, now: float, **states: str) -> None:

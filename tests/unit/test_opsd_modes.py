@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from opsd.modes import ModeSwitch, mode_of, outage_of
-from opsd.windows import Counters
+from opsd.windows import SourceCounters
 
 if TYPE_CHECKING:
     from opsd.vector import Mode
@@ -56,8 +56,8 @@ def is_known(switch: ModeSwitch) -> bool:
     return switch.known
 
 
-def counted(answers: int, refused: int) -> Counters:
-    return Counters(answers=answers, server_errors=refused)
+def counted(answers: int, refused: int) -> SourceCounters:
+    return SourceCounters(answers=answers, server_errors=refused)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def counted(answers: int, refused: int) -> Counters:
         ([], "normal"),
     ],
 )
-def test_a_daemon_that_refuses_everybody_is_an_outage(recent: list[Counters], mode: Mode) -> None:
+def test_a_daemon_that_refuses_everybody_is_an_outage(recent: list[SourceCounters], mode: Mode) -> None:
     assert outage_of(recent) == mode
 
 

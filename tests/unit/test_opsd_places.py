@@ -9,7 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsd.places import FEW, Place, Places, Running
+from opsd.places import FEW, Place, Places, RunningRequests
 from opsd.tally import WHILE, Tally
 from tests.support.logbook import Logbook
 
@@ -107,7 +107,7 @@ def test_whatever_happens_the_count_is_right(visits: list[tuple[int, bool, bool]
 
 
 def test_what_runs_is_counted_by_address() -> None:
-    running = Running(2)
+    running = RunningRequests(2)
     assert [running.enter(STRANGER) for _ in range(3)] == [True, True, False]
     assert running.enter(OPERATOR)
     running.leave(STRANGER)

@@ -9,8 +9,8 @@ import pytest
 
 from common.config import ConfigError, describe, load, rows
 from opsd.settings import DEFAULT_TARGETS, OpsSettings
-from opsd.sources.roster import make_sources
-from opsd.sources.target import Endpoint, Target, parse_endpoint, parse_target, parse_url
+from opsd.sources.configured import make_sources
+from opsd.sources.target import AdminTarget, SourceEndpoint, parse_endpoint, parse_target, parse_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_what_describe_shows_can_be_read_back() -> None:
     shown = {name: value for name, value in describe(given).items() if value}
     assert settings(**shown) == given
     assert given.status_ws_url == "wss://runs.example.gov/status"
-    assert given.workers_url == Endpoint("http://other:3003")
+    assert given.workers_url == SourceEndpoint("http://other:3003")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_the_region_comes_from_the_first_variable_that_is_set(environ: dict[str,
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("statusd=http://127.0.0.1:9102", Target("statusd", Endpoint("http://127.0.0.1:9102"))),
-        (" a = http://h/ ", Target("a", Endpoint("http://h"))),
-        ("a=http://[::1]:1/x/workers/status", Target("a", Endpoint("http://[::1]:1/x"))),
-        ("a=unix:/run/a.sock", Target("a", Endpoint("http://localhost", "/run/a.sock"))),
-        ("a=unix:///run/a.sock", Target("a", Endpoint("http://localhost", "/run/a.sock"))),
+        ("statusd=http://127.0.0.1:9102", AdminTarget("statusd", SourceEndpoint("http://127.0.0.1:9102"))),
+        (" a = http://h/ ", AdminTarget("a", SourceEndpoint("http://h"))),
+        ("a=http://[::1]:1/x/workers/status", AdminTarget("a", SourceEndpoint("http://[::1]:1/x"))),
+        ("a=unix:/run/a.sock", AdminTarget("a", SourceEndpoint("http://localhost", "/run/a.sock"))),
+        ("a=unix:///run/a.sock", AdminTarget("a", SourceEndpoint("http://localhost", "/run/a.sock"))),
     ],
 )
-def test_targets(text: str, target: Target) -> None:
+def test_targets(text: str, target: AdminTarget) -> None:
     assert parse_target(text) == target
     assert parse_target(str(target)) == target
 
@@ -176,4 +176,4 @@ def test_every_target_and_the_outside_api_become_sources() -> None:
 
 
 def test_the_outside_api_may_be_named_with_its_path() -> None:
-    assert parse_endpoint("http://h:1/workers/status") == parse_endpoint("http://h:1/") == Endpoint("http://h:1")
+    assert parse_endpoint("http://h:1/workers/status") == parse_endpoint("http://h:1/") == SourceEndpoint("http://h:1")

@@ -13,7 +13,7 @@ import trio.testing
 
 from common.secret import Secret
 from common.telemetry.values import Audience
-from opsd.sources.source import AudienceError, SnapshotError
+from opsd.sources.interface import AudienceError, SnapshotError
 from tests.support.opsd_sources import connections, watching
 from tests.support.opsd_telemetry import Telemetry, answering, encoded, endless, hang, respond, telemetry
 

@@ -15,8 +15,8 @@ from opsd.sources.budget import A_SECOND, AT_ONCE, Budget, OverspentError
 from opsd.sources.daemon import EVENT_LIMIT, StreamReader
 from opsd.sources.events import MOST_LINES, EventParser, EventTooLargeError
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
-from opsd.sources.target import Endpoint
-from opsd.sources.transport import LAP, MOST_CONNECTIONS, MOST_INTERIM, READ_SIZE, Exchange, SourceTransport
+from opsd.sources.target import SourceEndpoint
+from opsd.sources.transport import LAP, MOST_CONNECTIONS, MOST_INTERIM, READ_SIZE, HttpExchange, SourceTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Source(trio.abc.Stream):
         """What it was sent."""
         self.reads: list[int] = []
         """How much each read found."""
-        self.exchange = Exchange(self)
+        self.exchange = HttpExchange(self)
         self._said = said
         self._ends = ends
 
@@ -59,7 +59,7 @@ class Source(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-async def body_of(exchange: Exchange) -> bytes:
+async def body_of(exchange: HttpExchange) -> bytes:
     """The whole body of an answer."""
     await exchange.send(httpx.Request("GET", URL))
     await exchange.receive_head()
@@ -164,7 +164,7 @@ async def serving(*said: bytes, gap: float = 0.0) -> AsyncIterator[tuple[httpx.A
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, serve, [listener])
-        async with make_client(Endpoint(f"http://127.0.0.1:{port}")) as client:
+        async with make_client(SourceEndpoint(f"http://127.0.0.1:{port}")) as client:
             yield client, connections
         nursery.cancel_scope.cancel()
 
@@ -218,7 +218,7 @@ async def test_only_so_many_connections_are_open_at_a_time() -> None:
 
 async def test_who_refuses_or_is_not_there_is_said_so() -> None:
     for transport in (SourceTransport(), SourceTransport("/nonexistent.sock")):
-        async with make_client(Endpoint("http://127.0.0.1:1"), transport) as client:
+        async with make_client(SourceEndpoint("http://127.0.0.1:1"), transport) as client:
             with pytest.raises(FetchError, match="ConnectError"):
                 await fetch(client, "/", None, seconds=20, limit=10)
 

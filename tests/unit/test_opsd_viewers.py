@@ -11,7 +11,7 @@ import trio
 from common.telemetry.fields import GarbageError
 from common.telemetry.parse import parse_audience, parse_status
 from common.telemetry.values import Audience
-from opsd.sources.source import AudienceError, Reading
+from opsd.sources.interface import AudienceError, Reading
 from opsd.viewers import AT_ONCE, FRESH, MOST_NAMES, TIMEOUT, Count, Viewers
 from tests.support.opsd_telemetry import encoded, telemetry
 

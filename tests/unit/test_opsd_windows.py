@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from opsd.windows import Counters, Growth, Rolling
+from opsd.windows import Growth, Rolling, SourceCounters
 
 OLD = frozenset({(1, "a")})
 NEW = frozenset({(2, "b")})
 
 
-def answers(total: int, errors: int = 0, seconds: float = 0.0) -> Counters:
-    return Counters(answers=total, server_errors=errors, seconds=seconds)
+def answers(total: int, errors: int = 0, seconds: float = 0.0) -> SourceCounters:
+    return SourceCounters(answers=total, server_errors=errors, seconds=seconds)
 
 
 def test_the_first_totals_are_only_what_later_ones_are_compared_with() -> None:
     growth = Growth()
-    assert growth.feed(answers(1000), OLD) == Counters()
+    assert growth.feed(answers(1000), OLD) == SourceCounters()
     assert growth.feed(answers(1007, 2), OLD) == answers(7, 2)
-    assert growth.feed(answers(1007, 2), OLD) == Counters()
+    assert growth.feed(answers(1007, 2), OLD) == SourceCounters()
 
 
 def test_a_source_that_is_younger_than_the_watch_counts_from_0() -> None:
@@ -36,7 +36,7 @@ def test_older_totals_of_the_same_processes_add_nothing_and_are_not_counted_twic
     growth = Growth()
     growth.feed(answers(100), OLD)
     growth.feed(answers(110), OLD)
-    assert growth.feed(answers(105), OLD) == Counters()
+    assert growth.feed(answers(105), OLD) == SourceCounters()
     assert growth.feed(answers(112), OLD) == answers(2)
 
 
@@ -49,27 +49,29 @@ def test_a_worker_that_was_replaced_is_no_restart_since_totals_keep_it() -> None
 def test_a_sum_of_seconds_that_differs_in_its_last_bit_is_no_restart() -> None:
     growth = Growth()
     growth.feed(answers(100, 0, 0.1 + 0.2), OLD)
-    assert growth.feed(answers(100, 0, 0.3), NEW) == Counters()
+    assert growth.feed(answers(100, 0, 0.3), NEW) == SourceCounters()
 
 
 @pytest.mark.parametrize(
     ("counters", "rate"),
     [
-        (Counters(), 0.0),
-        (Counters(answers=9, server_errors=1), 1 / 9),
-        (Counters(answers=5, ended=5, failed=1), 0.1),
-        (Counters(answers=4, server_errors=1, ended=4, failed=1), 0.25),
-        (Counters(answers=1, server_errors=5), 1.0),
-        (Counters(failed=3), 0.0),
+        (SourceCounters(), 0.0),
+        (SourceCounters(answers=9, server_errors=1), 1 / 9),
+        (SourceCounters(answers=5, ended=5, failed=1), 0.1),
+        (SourceCounters(answers=4, server_errors=1, ended=4, failed=1), 0.25),
+        (SourceCounters(answers=1, server_errors=5), 1.0),
+        (SourceCounters(failed=3), 0.0),
     ],
 )
-def test_the_error_rate_is_the_failures_among_answers_and_ended_conversations(counters: Counters, rate: float) -> None:
+def test_the_error_rate_is_the_failures_among_answers_and_ended_conversations(
+    counters: SourceCounters, rate: float
+) -> None:
     assert counters.error_rate == pytest.approx(rate)
 
 
 def test_the_latency_is_the_mean() -> None:
-    assert Counters(answers=4, seconds=0.2).latency == pytest.approx(0.05)
-    assert Counters(seconds=1.0).latency == 0.0
+    assert SourceCounters(answers=4, seconds=0.2).latency == pytest.approx(0.05)
+    assert SourceCounters(seconds=1.0).latency == 0.0
 
 
 def test_rates_are_over_the_time_watched_until_the_window_is_full() -> None:
@@ -93,8 +95,8 @@ def test_a_window_forgets_what_is_older_than_it() -> None:
     assert rolling.over(70.0, 60).added == answers(3)
     assert rolling.over(70.0, 300).added == answers(10, 7)
     assert rolling.over(128.9, 60).added == answers(3)
-    assert rolling.over(129.0, 60).added == Counters()
-    assert rolling.over(1000.0, 300).added == Counters()
+    assert rolling.over(129.0, 60).added == SourceCounters()
+    assert rolling.over(1000.0, 300).added == SourceCounters()
 
 
 def test_a_steady_flow_has_a_steady_rate() -> None:
@@ -117,5 +119,5 @@ def test_what_is_kept_does_not_grow() -> None:
 
 def test_before_anything_was_watched_there_is_nothing() -> None:
     span = Rolling(300).over(5.0, 60)
-    assert span.added == Counters()
+    assert span.added == SourceCounters()
     assert span.requests_per_second == span.messages_per_second == 0.0

@@ -13,12 +13,12 @@ import trio.testing
 
 from common.disconnect import PONG_TIMEOUT, SLOW_CONSUMER, TOO_FAST
 from common.web.heartbeat import Heartbeat
-from common.web.parser import Parser
+from common.web.parser import FrameParser
 from common.web.peer import BREACH_TIMEOUT
 from common.web.turns import BURST, RATE, SLICE, USUAL_BURST, USUAL_PAUSE, Turns
 from tests.support.client import BINARY, CONTINUATION, HANGUP_PAYLOAD, PING, PONG_PAYLOAD, TEXT, close_frame, frame
 from tests.support.conversation import POLICY, Conversation, conversation
-from tests.support.streams import without_kernel
+from tests.support.streams import ServerReceive, without_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,14 +53,14 @@ class Laps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lap = 0
         self.fed: dict[int, list[int]] = {}
-        feed = Parser.feed
+        feed = FrameParser.feed
         laps = self
 
-        def counted(self: Parser, data: bytes) -> None:
+        def counted(self: FrameParser, data: bytes) -> None:
             laps.fed.setdefault(laps.lap, []).append(len(data))
             feed(self, data)
 
-        monkeypatch.setattr(Parser, "feed", counted)
+        monkeypatch.setattr(FrameParser, "feed", counted)
 
     async def run(self) -> None:
         while True:
@@ -76,7 +76,7 @@ class Laps:
 def put(talk: Conversation, data: bytes) -> None:
     """Send without a lap in between."""
     receive = talk.stream.receive_stream
-    assert isinstance(receive, trio.testing.MemoryReceiveStream)
+    assert isinstance(receive, ServerReceive)
     receive.put_data(data)
 
 

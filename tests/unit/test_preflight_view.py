@@ -13,7 +13,7 @@ import pytest
 from common.watch.client import Note, OutputClosedError
 from preflightd.checklist import packaged
 from preflightd.terminal import NAME_LIMIT, TerminalPreflightView, date_of
-from preflightd.view import Lines, PlainPreflightView, State, changes, read_state, summary
+from preflightd.view import ChecklistLines, PlainPreflightView, State, changes, read_state, summary
 from preflightd.watch import open_preflight_view
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def test_what_has_changed(before: State, after: State, expected: list[str]) -> N
 
 
 def test_lines_are_a_summary_first_and_changes_after_it() -> None:
-    lines = Lines()
+    lines = ChecklistLines()
     shown = [lines.of(frame) for frame in (preflight("soils"), preflight("soils"), preflight(a=True))]
     assert shown == [["1 of 3 done: soils"], [], ["- soils", "locked a"]]
 
 
 def test_a_frame_that_cannot_be_read_is_a_line_and_changes_nothing() -> None:
-    lines = Lines()
+    lines = ChecklistLines()
     frames: list[Frame] = [preflight("soils"), {"type": "new", "n": 1}, {"data": "no JSON\x07"}, preflight()]
     shown = [lines.of(frame) for frame in frames]
     assert shown[1:] == [['{"type":"new","n":1}'], ["no JSON\\u0007"], ["- soils"]]
@@ -121,7 +121,7 @@ HOSTILE = "\x1b]0;owned\x07\n\x1b[2J\rgone\x9b1m"
 
 
 def test_nothing_from_outside_reaches_a_line_as_a_control_character() -> None:
-    lines = Lines()
+    lines = ChecklistLines()
     frames: list[Frame] = [preflight(), preflight(**{HOSTILE: True}), {"type": HOSTILE}]
     for frame in frames:
         assert all(line.isprintable() for line in lines.of(frame))

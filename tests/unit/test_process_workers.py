@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common import process
 from common.notify import Notifier
-from common.process import Parts
+from common.process import ProcessParts
 from common.start import Listeners
 from common.workers.worker import shared_out
 from statusd.daemon import STATUSD
@@ -37,7 +37,7 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
     settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
     serve: Any = process._serve
     log = Logbook().log
-    parts = Parts(Listeners([], kept=False), None, Notifier(None, None, log))
+    parts = ProcessParts(Listeners([], kept=False), None, Notifier(None, None, log))
     assert await serve(STATUSD, settings, {}, parts, log, False, trio.Event()) == 0
     assert patience == [35.0]
 

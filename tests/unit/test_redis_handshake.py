@@ -17,7 +17,7 @@ from common.redis.errors import (
     ResponseError,
 )
 from common.redis.handshake import Introduction, shake_hands
-from common.redis.resp import Parser, encode
+from common.redis.resp import RespParser, encode
 from common.redis.transport import Steps
 
 PASSWORD = "open-sesame"
@@ -36,7 +36,7 @@ async def shake(*chunks: bytes, who: Introduction | None = None, close: bool = F
         await theirs.send_all(chunk)
     if close:
         await theirs.send_eof()
-    await shake_hands(ours, Parser(), who or introduction(), Steps(), hint=" (the hint)")
+    await shake_hands(ours, RespParser(), who or introduction(), Steps(), hint=" (the hint)")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def test_it_is_all_in_one_write(
 ) -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(GOOD)
-    await shake_hands(ours, Parser(), introduction(username, password), Steps())
+    await shake_hands(ours, RespParser(), introduction(username, password), Steps())
     said = encode("HELLO", 3, *auth, "SETNAME", "statusd") + encode("SELECT", 2) + encode("PING")
     assert await theirs.receive_some() == said
 
@@ -62,7 +62,7 @@ async def test_it_is_all_in_one_write(
 async def test_database_0_is_where_a_connection_begins_and_needs_no_select() -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(WELCOME + b"+PONG\r\n")
-    await shake_hands(ours, Parser(), Introduction(client_name="preflightd", db=0), Steps())
+    await shake_hands(ours, RespParser(), Introduction(client_name="preflightd", db=0), Steps())
     assert await theirs.receive_some() == encode("HELLO", 3, "SETNAME", "preflightd") + encode("PING")
 
 
@@ -137,7 +137,7 @@ async def test_a_connection_that_breaks_in_between_is_a_lost_one() -> None:
     ours, theirs = memory_stream_pair()
     await theirs.aclose()
     with pytest.raises(RedisConnectionError, match="connection broken during the handshake: why"):
-        await shake_hands(ours, Parser(), introduction(), Steps(), hint=": why")
+        await shake_hands(ours, RespParser(), introduction(), Steps(), hint=": why")
 
 
 @pytest.mark.parametrize(("heard", "missing"), [(b"", "HELLO"), (WELCOME, "SELECT"), (WELCOME + b"+OK\r\n", "PING")])
@@ -147,7 +147,7 @@ async def test_it_is_told_which_answer_is_awaited(heard: bytes, missing: str, au
     if heard:
         await theirs.send_all(heard)
     with trio.move_on_after(3) as scope:
-        await shake_hands(ours, Parser(), introduction(), steps)
+        await shake_hands(ours, RespParser(), introduction(), steps)
     assert scope.cancelled_caught
     assert (steps.step, steps.slowest()) == (missing, f"{missing} took 3.0s")
     assert autojump_clock.current_time() == 3
@@ -162,10 +162,10 @@ async def test_it_is_told_which_answer_is_awaited(heard: bytes, missing: str, au
 async def test_the_greeting_says_which_part_the_server_plays(words: bytes, role: str | None) -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(b"%2\r\n+proto\r\n:3\r\n+role\r\n" + words + b"\r\n+OK\r\n+PONG\r\n")
-    assert await shake_hands(ours, Parser(), introduction(), Steps()) == role
+    assert await shake_hands(ours, RespParser(), introduction(), Steps()) == role
 
 
 async def test_a_greeting_without_a_role_is_a_proxys() -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(GOOD)
-    assert await shake_hands(ours, Parser(), introduction(), Steps()) is None
+    assert await shake_hands(ours, RespParser(), introduction(), Steps()) is None

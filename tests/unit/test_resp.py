@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, ResponseError
 
 from common.redis.errors import ProtocolError
-from common.redis.resp import Parser, PushNotification, encode
+from common.redis.resp import PushNotification, RespParser, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,16 +49,16 @@ BROKEN: dict[str, bytes] = {
 }
 
 
-def collect(parser: Parser, chunks: Iterable[bytes], seen: list[object]) -> None:
+def collect(parser: RespParser, chunks: Iterable[bytes], seen: list[object]) -> None:
     for chunk in chunks:
         parser.feed(chunk)
         for value in parser.values():
             seen.append(value)  # noqa: PERF402 - what came before an error counts
 
 
-def parse(*chunks: bytes, parser: Parser | None = None) -> list[object]:
+def parse(*chunks: bytes, parser: RespParser | None = None) -> list[object]:
     values: list[object] = []
-    collect(parser or Parser(), chunks, values)
+    collect(parser or RespParser(), chunks, values)
     return values
 
 
@@ -85,7 +85,7 @@ def test_a_stream_split_anywhere_gives_the_same_values(names: list[str], data: s
     stream = b"".join(CASES[name][0] for name in names)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    parser = Parser()
+    parser = RespParser()
     values = parse(*chunks, parser=parser)
     assert values == [CASES[name][1] for name in names]
     assert parser.unfinished == 0
@@ -114,7 +114,7 @@ def test_an_error_reply_is_a_value_with_its_text_and_does_not_spend_the_parser(l
 @pytest.mark.parametrize("case", BROKEN)
 @pytest.mark.parametrize("size", [1, 1000])
 def test_broken_bytes_spend_the_parser_after_the_values_before_them(case: str, size: int) -> None:
-    parser = Parser()
+    parser = RespParser()
     data = b"+OK\r\n" + BROKEN[case]
     seen: list[object] = []
     with pytest.raises(ProtocolError, match="not a Redis reply"):
@@ -126,7 +126,7 @@ def test_broken_bytes_spend_the_parser_after_the_values_before_them(case: str, s
 
 
 def test_more_elements_than_memory_holds_are_no_reply() -> None:
-    parser = Parser()
+    parser = RespParser()
     with limited_memory(1 << 30), pytest.raises(ProtocolError, match="not a Redis reply"):
         parse(b"*4294967290\r\n:1\r\n", parser=parser)
 
@@ -149,7 +149,7 @@ def limited_memory(more: int) -> Iterator[None]:
     ids=["byte string", "array whose elements are complete", "line without end"],
 )
 def test_a_reply_that_does_not_end_is_given_up_at_the_limit(opening: bytes, element: bytes) -> None:
-    parser = Parser(reply_limit=5000)
+    parser = RespParser(reply_limit=5000)
     elements = (5000 - len(opening)) // len(element)
     assert parse(opening, *[element] * elements, parser=parser) == []
     with pytest.raises(ProtocolError, match="larger than 5000 bytes"):
@@ -157,7 +157,7 @@ def test_a_reply_that_does_not_end_is_given_up_at_the_limit(opening: bytes, elem
 
 
 def test_the_limit_is_for_one_reply_not_for_a_connection() -> None:
-    parser = Parser(reply_limit=1000)
+    parser = RespParser(reply_limit=1000)
     for _ in range(1000):
         assert parse(b"$900\r\n" + b"x" * 500, b"x" * 400 + b"\r\n", parser=parser) == [b"x" * 900]
 

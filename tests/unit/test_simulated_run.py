@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from deploy.demo.ledger import ChecklistLedger, Ledger
+from deploy.demo.ledger import ChecklistLedger, DemoLedger
 from deploy.demo.simulated_run import BURST, STEP, Published, simulated_run
 from preflightd.checklist import Snapshot, packaged
 from statusd.jobs import JobEvent, read_job
@@ -168,7 +168,7 @@ def test_the_checklists_ledger_wants_the_newest_frame_to_be_the_one_that_is_due(
 
 
 def test_the_ledger_counts_what_is_underway() -> None:
-    ledger = Ledger()
+    ledger = DemoLedger()
     for data in ("a", "b", "b"):
         ledger.publish(data)
     assert (ledger.published, ledger.received, ledger.missing) == (3, 0, 3)
@@ -180,7 +180,7 @@ def test_the_ledger_counts_what_is_underway() -> None:
 
 
 def test_the_ledger_does_not_count_what_others_publish_nor_a_message_twice() -> None:
-    ledger = Ledger()
+    ledger = DemoLedger()
     ledger.publish("a")
     for data in ("hello", "a", "a"):
         ledger.receive(data)

@@ -11,7 +11,7 @@ import pytest
 
 from common.watch.client import FinishedError, Note
 from statusd.jobs import JobEvent, JobMessage, read_job
-from statusd.until import Outcome, UntilShow
+from statusd.until import UntilOutcome, UntilShow
 from statusd.view import JsonStatusView, Tone, read_status
 
 if TYPE_CHECKING:
@@ -104,17 +104,22 @@ def outcome(word: str, job: str | None, *lines: str) -> int | None:
 @pytest.mark.parametrize(
     ("word", "job", "lines", "code"),
     [
-        ("COMPLETED", "1", ["rq:1 STARTED f", "rq:1 COMPLETED f"], Outcome.DONE),
-        ("COMPLETED", "1", ["rq:1 COMPLETED f"], Outcome.DONE),
-        ("COMPLETED", "1", ["rq:1 STARTED f", "rq:1 EXCEPTION f"], Outcome.EXCEPTION),
+        ("COMPLETED", "1", ["rq:1 STARTED f", "rq:1 COMPLETED f"], UntilOutcome.DONE),
+        ("COMPLETED", "1", ["rq:1 COMPLETED f"], UntilOutcome.DONE),
+        ("COMPLETED", "1", ["rq:1 STARTED f", "rq:1 EXCEPTION f"], UntilOutcome.EXCEPTION),
         ("COMPLETED", "1", ["rq:10 COMPLETED f", "rq:2 EXCEPTION f", "COMPLETED", "rq:1 STATUS COMPLETED"], None),
         ("COMPLETED", None, ["rq:1 COMPLETED f", "rq:2 EXCEPTION f"], None),
-        ("COMPLETED", None, ["rq:1 STARTED f", "rq:2 STARTED f", "rq:2 COMPLETED f", "rq:1 COMPLETED f"], Outcome.DONE),
-        ("COMPLETED", None, ["rq:1 STARTED f", "rq:2 EXCEPTION f", "rq:1 EXCEPTION f"], Outcome.EXCEPTION),
-        ("WEPP_DONE", "1", ["rq:1 COMPLETED f", "rq:1 TRIGGER   wepp WEPP_DONE"], Outcome.DONE),
+        (
+            "COMPLETED",
+            None,
+            ["rq:1 STARTED f", "rq:2 STARTED f", "rq:2 COMPLETED f", "rq:1 COMPLETED f"],
+            UntilOutcome.DONE,
+        ),
+        ("COMPLETED", None, ["rq:1 STARTED f", "rq:2 EXCEPTION f", "rq:1 EXCEPTION f"], UntilOutcome.EXCEPTION),
+        ("WEPP_DONE", "1", ["rq:1 COMPLETED f", "rq:1 TRIGGER   wepp WEPP_DONE"], UntilOutcome.DONE),
         ("WEPP_DONE", "1", ["rq:1 TRIGGER WEPP_DONE other", "rq:1 STATUS WEPP_DONE"], None),
-        ("EXCEPTION", "1", ["rq:1 EXCEPTION f"], Outcome.DONE),
-        ("STARTED", None, ["rq:1 STARTED f"], Outcome.DONE),
+        ("EXCEPTION", "1", ["rq:1 EXCEPTION f"], UntilOutcome.DONE),
+        ("STARTED", None, ["rq:1 STARTED f"], UntilOutcome.DONE),
     ],
 )
 def test_the_watch_ends_with_its_job(word: str, job: str | None, lines: list[str], code: int | None) -> None:

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from common.workers.charge import HANGS, LAP, SILENT, START
 from common.workers.supervisor import DRAIN_MARGIN, KILL_TIMEOUT, LIVED, REPLACING, RESTART
+from common.workers.worker_handle import HANGS, LAP, SILENT, START
 from tests.support.crew import Crew, open_crew
 
 if TYPE_CHECKING:

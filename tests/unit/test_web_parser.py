@@ -12,7 +12,7 @@ from wsproto import frame_protocol
 from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from common.web.parser import PONG, Breach, Parser, is_close, is_pong
+from common.web.parser import PONG, Breach, FrameParser, is_close, is_pong
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, CONTROL_PONG = 0, 1, 2, 8, 9, 10
 
@@ -98,13 +98,13 @@ NAMES = {TEXT: "TextMessage", BINARY: "BytesMessage", PING: "Ping", CONTROL_PONG
 
 def by_parser(chunks: list[bytes]) -> list[tuple[str, object]]:
     """The same by ours, the usual pong kept from it, and with a parser that lives only as long as a message."""
-    parser: Parser | None = None
+    parser: FrameParser | None = None
     heard: list[tuple[str, object]] = []
     for chunk in chunks:
         if parser is None and is_pong(chunk):
             heard.append(("TextMessage", (PONG.decode(), True, True)))
             continue
-        parser = parser or Parser()
+        parser = parser or FrameParser()
         parser.feed(chunk)
         try:
             while frame := parser.next():
@@ -143,7 +143,7 @@ def test_the_boundary_is_where_a_message_may_begin(sent: list[Frame], data: st.D
         if not open_message:
             clean.add(len(encoded))
     cut = data.draw(st.integers(0, len(encoded)))
-    parser = Parser()
+    parser = FrameParser()
     for piece, end in ((encoded[:cut], cut), (encoded[cut:], len(encoded))):
         parser.feed(piece)
         try:
@@ -156,7 +156,7 @@ def test_the_boundary_is_where_a_message_may_begin(sent: list[Frame], data: st.D
 
 def test_the_boundary_byte_by_byte() -> None:
     sent = [USUAL, Frame(TEXT, b"x" * 126, final=False), Frame(PING, b"p"), Frame(CONTINUATION, b""), USUAL]
-    parser, clean = Parser(), []
+    parser, clean = FrameParser(), []
     for number, byte in enumerate(b"".join(frame.encode() for frame in sent), 1):
         parser.feed(bytes([byte]))
         while parser.next():
@@ -167,7 +167,7 @@ def test_the_boundary_byte_by_byte() -> None:
 
 
 def test_what_is_fed_and_not_asked_for_is_no_boundary() -> None:
-    parser = Parser()
+    parser = FrameParser()
     parser.feed(USUAL.encode() * 2)
     assert parser.next()
     assert not parser.between_messages

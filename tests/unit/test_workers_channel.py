@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from common.workers import channel as module
-from common.workers.channel import MOST_QUESTIONS, PIECE, Channel, NoAnswerError, Question
+from common.workers.channel import MOST_QUESTIONS, PIECE, NoAnswerError, Question, WorkerChannel
 from common.workers.lines import ChannelError, GoneError
 from tests.support.logbook import Logbook
 
@@ -31,7 +31,7 @@ class Side:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.logbook = Logbook()
-        self.channel = Channel(stream, self.logbook.log)
+        self.channel = WorkerChannel(stream, self.logbook.log)
         self.waiting = 0
         self.orders: list[str] = []
         self.ended: ChannelError | None = None

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from common.web.door import Door
-from common.workers.channel import Channel
+from common.workers.channel import WorkerChannel
 from common.workers.member import Member
 from common.workers.orders import heed_orders
 from common.workers.questions import AT_ONCE, DRAIN
@@ -52,8 +52,8 @@ class Worker:
     def __init__(self) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         self.logbook = Logbook()
-        self.parent = Channel(ours, self.logbook.log)
-        self.member = Member(Channel(theirs, self.logbook.log))
+        self.parent = WorkerChannel(ours, self.logbook.log)
+        self.member = Member(WorkerChannel(theirs, self.logbook.log))
         self.door = Door()
         self.listeners = [Listener(), Listener()]
         self.signalled = trio.Event()

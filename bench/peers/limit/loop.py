@@ -46,7 +46,7 @@ class Client:
     sock: socket.socket
     head: bytes = b""
     """The request, while it is incomplete."""
-    channel: Channel | None = None
+    channel: FollowedChannel | None = None
     answer: bytes = b""
     """Its 101, until Redis has acknowledged the subscription."""
     ping_at: float = 0.0
@@ -54,7 +54,7 @@ class Client:
 
 
 @attrs.define(eq=False)
-class Channel:
+class FollowedChannel:
     clients: set[Client] = attrs.field(factory=set)
     acknowledged: bool = False
     frames: list[bytes] = attrs.field(factory=list)
@@ -67,7 +67,7 @@ class Loop:
         self._redis = redis
         self._replies = hiredis.Reader()
         self._clients: dict[int, Client] = {}
-        self._channels: dict[bytes, Channel] = {}
+        self._channels: dict[bytes, FollowedChannel] = {}
         self._poll = select.epoll()
         for sock in (listener, redis):
             self._poll.register(sock.fileno(), select.EPOLLIN)
@@ -121,7 +121,7 @@ class Loop:
         client.answer = _ACCEPTED % base64.b64encode(hashlib.sha1(key[1] + _GUID, usedforsecurity=False).digest())
         channel = self._channels.get(path[1:])
         if channel is None:
-            channel = self._channels[path[1:]] = Channel()
+            channel = self._channels[path[1:]] = FollowedChannel()
             self._redis.sendall(b"SUBSCRIBE %s\r\n" % path[1:])
         client.channel = channel
         channel.clients.add(client)
@@ -150,7 +150,7 @@ class Loop:
         if not data:
             raise ConnectionError("redis closed the connection")
         self._replies.feed(data)
-        touched: dict[Channel, None] = {}
+        touched: dict[FollowedChannel, None] = {}
         while (reply := self._replies.gets()) is not False:
             if isinstance(reply, hiredis.ReplyError):
                 raise reply

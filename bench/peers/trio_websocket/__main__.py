@@ -16,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from bench.peers.trio_websocket.bridge import Bridge
+from bench.peers.trio_websocket.bridge import TrioBridge
 
 PING_INTERVAL: Final = 5.0
 PONG_TIMEOUT: Final = 65.0
 _TOPIC: Final = re.compile(r"/([A-Za-z0-9_.;-]{1,256}:[A-Za-z0-9_.-]{1,256})/?")
 
 
-async def serve_client(bridge: Bridge, request: WebSocketRequest) -> None:
+async def serve_client(bridge: TrioBridge, request: WebSocketRequest) -> None:
     """One client from its request to its end."""
     path = unquote(request.path.partition("?")[0])
     if path == "/health":
@@ -73,7 +73,7 @@ async def read_until_gone(ws: WebSocketConnection) -> None:
 
 async def serve(port: int, redis_host: str, redis_port: int) -> None:
     async with await trio.open_tcp_stream(redis_host, redis_port) as stream, trio.open_nursery() as nursery:
-        bridge = Bridge(stream)
+        bridge = TrioBridge(stream)
         nursery.start_soon(bridge.read)
         await serve_websocket(partial(serve_client, bridge), "127.0.0.1", port, None)
 

@@ -1,4 +1,4 @@
-"""One Redis connection shared by all clients; whoever makes the `Bridge` owns the stream and runs `read`.
+"""One Redis connection shared by all clients; whoever makes the `TrioBridge` owns the stream and runs `read`.
 
 A channel is subscribed while at least one client listens to it; each client has a bounded memory channel of frames.
 """
@@ -20,7 +20,7 @@ QUEUE: Final = 1000
 REQUEST_TIMEOUT: Final = 1.0
 
 
-class Bridge:
+class TrioBridge:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._sending = trio.Lock()

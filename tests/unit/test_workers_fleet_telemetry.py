@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from common.admin.source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
+from common.admin.telemetry_source import SNAPSHOT_TIMEOUT, SilentWorkerError, UnknownWorkerError
 from common.telemetry.values import AnswerFigures, Audience
 from common.workers.channel import PIECE
-from common.workers.source import STATUS_TIMEOUT, Workers
+from common.workers.fleet_telemetry import STATUS_TIMEOUT, Workers
 from tests.support.admin import ABOUT, worker
 from tests.support.crew import Crew, open_crew
 

@@ -11,7 +11,7 @@ from opsd.vector import Directions, Meta, Others, RequestFlow, Sessions, Vector
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opsd.sources.source import Reading
+    from opsd.sources.interface import Reading
     from opsd.vector import Mode, Telemetry
     from opsd.windows import Span
 

@@ -42,7 +42,7 @@ class SilentWorkerError(Exception):
     """The worker did not answer in time, or died over it."""
 
 
-class Source(Protocol):
+class TelemetrySource(Protocol):
     """The daemon, seen by its operator's listener.
 
     Between `start_watching` and `stop_watching` changes are noticed; they are not nested.
@@ -75,7 +75,7 @@ class Source(Protocol):
 
 
 class Local(Generic[S]):
-    """A daemon of one process (`Source`)."""
+    """A daemon of one process (`TelemetrySource`)."""
 
     def __init__(self, about: About, probe: Probe[S]) -> None:
         self._about = about
@@ -84,34 +84,34 @@ class Local(Generic[S]):
 
     @property
     def about(self) -> About:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         return self._about
 
     async def status(self) -> DaemonStatus:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         return self._status(self._probe.status())
 
     def newest(self) -> DaemonStatus:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         return self._status(self._probe.status() if self._sampler is None else self._sampler.status())
 
     def start_watching(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         self._sampler = Sampler(self._probe)
 
     def stop_watching(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         self._sampler = None
 
     async def wait_changed(self) -> None:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         while True:
             if self._sampler is not None and self._sampler.changed():
                 return
             await trio.sleep(INTERVAL)
 
     async def snapshot(self, worker_id: str) -> bytes:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         if worker_id != ALONE:
             raise UnknownWorkerError
         with trio.move_on_after(SNAPSHOT_TIMEOUT):
@@ -119,7 +119,7 @@ class Local(Generic[S]):
         raise SilentWorkerError
 
     async def audience(self, channel: bytes) -> Audience:
-        """See `Source`."""
+        """See `TelemetrySource`."""
         return Audience(self._probe.clients(channel))
 
     def _status(self, worker: WorkerStatus) -> DaemonStatus:

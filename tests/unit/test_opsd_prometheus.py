@@ -1,4 +1,4 @@
-"""opsd's series: what is there from the start, and the counter that never falls (opsd/exposition.py, opsd/cpu.py)."""
+"""opsd's series: what is there from the start, and the counter that never falls (opsd/prometheus.py, opsd/cpu.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from common.telemetry.parse import MOST_WORKERS, parse_status
 from opsd.alerts import Outcomes
 from opsd.cpu import CpuTime
-from opsd.exposition import Beside, expose
+from opsd.prometheus import Beside, expose
 from tests.support.opsd_board import HandSource, open_board
 from tests.support.opsd_telemetry import encoded, telemetry, worker
 

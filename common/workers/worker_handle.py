@@ -15,7 +15,7 @@ import trio
 if TYPE_CHECKING:
     from common.exposition import Report
     from common.telemetry.values import WorkerStatus
-    from common.workers.channel import Channel
+    from common.workers.channel import WorkerChannel
     from common.workers.spawn import WorkerProcess
 
 LAP: Final = 1.0
@@ -32,13 +32,13 @@ START: Final = 60
 
 
 @attrs.define(eq=False)
-class Charge:
+class WorkerHandle:
     """One process and what it has said. The desk's and the supervisor's."""
 
     number: int
     """From 1; its successor has the same."""
     process: WorkerProcess
-    channel: Channel
+    channel: WorkerChannel
     ready: bool = False
     """Whether it has said that it is."""
     figures: Report = ()

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import random
 
     from common.secret import Secret
-    from opsd.sources.target import Endpoint, Target
+    from opsd.sources.target import AdminTarget, SourceEndpoint
 
 
 class SourceSettings(Protocol):
     """What is named, as `opsd.settings` has it, which knows what a target is from here."""
 
     @property
-    def targets(self) -> tuple[Target, ...]:
+    def targets(self) -> tuple[AdminTarget, ...]:
         """The daemons."""
 
     @property
@@ -27,7 +27,7 @@ class SourceSettings(Protocol):
         """What their listeners ask for."""
 
     @property
-    def workers_url(self) -> Endpoint | None:
+    def workers_url(self) -> SourceEndpoint | None:
         """The API from outside."""
 
     @property

@@ -1,0 +1,27 @@
+"""What the tests of whole daemons can ask for besides."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import needs
+from tests.support.raw import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a tmux server of the test's own has its socket; the server ends with the test."""
+    program = needs.program("tmux")
+    with tempfile.TemporaryDirectory(prefix="opsd-") as directory:
+        monkeypatch.setenv("TMUX_TMPDIR", directory)
+        monkeypatch.delenv("TMUX", raising=False)
+        yield Path(directory)
+        subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=PATIENCE)
