@@ -132,6 +132,8 @@ class Channel:
     ) -> None:
         match message:
             case {"ask": int(number), "what": str(what)}:
+                if number in self._answering:
+                    raise ChannelError("two questions of one number")
                 if len(self._answering) >= MOST_QUESTIONS:
                     raise ChannelError("too many questions at once")
                 scope = self._answering[number] = trio.CancelScope()
@@ -141,7 +143,8 @@ class Channel:
                 if (asked := self._asked.get(number)) is not None:
                     asked.take(message)
             case {"drop": int(number)}:
-                if (dropped := self._answering.get(number)) is not None:
+                # Its task may have had no time to begin: it is no question any more.
+                if (dropped := self._answering.pop(number, None)) is not None:
                     dropped.cancel()
             case {"order": str(order)} if order in orders:
                 orders[order]()
@@ -159,7 +162,8 @@ class Channel:
                     self._log.exception("question failed", question=what)
                     await self._lines.send({"answer": number, "failed": True})
         finally:
-            del self._answering[number]
+            if self._answering.get(number) is scope:
+                del self._answering[number]
 
     async def _say(self, number: int, answer: object) -> None:
         if not isinstance(answer, bytes):
