@@ -20,6 +20,7 @@ _NODE: Final = re.compile(r'(\w+)\["([^"]+)"\](?: --> ([\w &]+))?')
 _ROW: Final = re.compile(r"^\| (.+?) \| (.+?) \|", re.MULTILINE)
 _FILE: Final = re.compile(r"\b(?:common|statusd|preflightd|opsd)/[\w/]+\.py\b")
 _STEP: Final = re.compile(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \|", re.MULTILINE)
+_BEHAVIOUR: Final = re.compile(r"^\| ([^|]+) \| `([\w/]+\.py)` \|$", re.MULTILINE)
 
 NODES: Final = {found[1]: found[2] for found in map(_NODE.fullmatch, map(str.strip, TEXT.splitlines())) if found}
 """The names in the diagram, by their marks."""
@@ -102,6 +103,15 @@ def test_every_place_of_a_trip_exists(path: str, where: str) -> None:
     for name in where.split("."):
         kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         scope = next(node for node in ast.iter_child_nodes(scope) if isinstance(node, kinds) and node.name == name)
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path in _BEHAVIOUR.findall(TEXT)}))
+def test_the_maps_lead_to_every_behaviour_in_two_hops(path: str) -> None:
+    top, *inner, name = path.removesuffix(".py").split("/")
+    for place, word in zip([top, "/".join((top, *inner))], [*inner, name], strict=False):
+        docstring = ast.get_docstring(ast.parse((ROOT / place / "__init__.py").read_text("utf-8"))) or ""
+        assert re.search(rf"\b{word}\b", docstring), f"{place} has no word of {word}"
+    assert len(inner) < 2
 
 
 def test_each_trip_has_its_places() -> None:
