@@ -66,6 +66,8 @@ class Channel:
         self._nursery: trio.Nursery | None = None
         self._numbers = itertools.count()
         self._asked: dict[int, _Asked[Any]] = {}
+        self._dropping = 0
+        """Questions of which the other side does not know yet that nobody waits any more."""
         self._answering: dict[int, trio.CancelScope] = {}
         self._gone = False
 
@@ -73,7 +75,7 @@ class Channel:
         """The answer. Raises `GoneError`, or `NoAnswerError` when there is none within so many seconds."""
         if self._gone:
             raise GoneError("the other side is gone")
-        if len(self._asked) >= MOST_QUESTIONS:
+        if len(self._asked) + self._dropping >= MOST_QUESTIONS:
             raise NoAnswerError("too many questions wait for an answer")
         number = next(self._numbers)
         asked: _Asked[T] = _Asked(question)
@@ -85,6 +87,7 @@ class Channel:
         finally:
             del self._asked[number]
             if not asked.ended.is_set() and self._nursery is not None:
+                self._dropping += 1
                 self._nursery.start_soon(self._drop, number)
         if asked.answers:
             return asked.answers[0]
@@ -175,8 +178,11 @@ class Channel:
         await self._lines.send({"answer": number, "piece": ""})
 
     async def _drop(self, number: int) -> None:
-        with suppress(GoneError):
-            await self._lines.send({"drop": number})
+        try:
+            with suppress(GoneError):
+                await self._lines.send({"drop": number})
+        finally:
+            self._dropping -= 1
 
 
 class _Asked(Generic[T]):
