@@ -14,7 +14,7 @@ labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive
 guesses          wrong tokens, by address
 web/             the HTTP head, one client's bytes, one conversation, heartbeats, the listener
-fanout           Topic and Hub: who listens to what
+fanout           Topic and Hub: who listens to what, and is told of gaps
 serving/         one client's socket from its first byte to its last: pages, refusals, conversations
 exposition       collectors -> the text of a scrape, for one process or for several that answer as one
 fleet            what one process of a daemon wants to know of the others
@@ -40,6 +40,6 @@ embedded         a private redis-server for the demo, `--embedded-redis` and the
 watch/           the terminal client
 version          which version this is
 
-Imports go one way: daemon_cli -> cli, process -> workers -> admin -> daemon -> serving -> fanout -> web, redis ->
-names, backoff, config, disconnect. Nothing here imports a daemon.
+Imports go one way: daemon_cli -> cli, process -> workers -> admin -> daemon -> serving -> fanout -> web -> config ->
+redis -> names, backoff (docs/architecture.md has all of it). Nothing here imports a daemon.
 """

@@ -58,9 +58,8 @@ def _add_embedded(parser: argparse.ArgumentParser, *, default: object) -> None:
 
 
 def _serve(daemon: Daemon[S], start: Start[S]) -> int:
-    options = start.options
-    if options.worker is None:
-        return serve_process(daemon, start, embedded=options.embedded_redis)
+    inherited = Inherited.parsed(start.options)
+    if inherited is None:
+        return serve_process(daemon, start, embedded=start.options.embedded_redis)
     # Its parent has said what there is to say, and its limits are the parent's.
-    inherited = Inherited(options.worker, options.channel, options.listeners)
     return trio.run(serve_worker, daemon, start.settings, inherited, start.log)

@@ -5,7 +5,7 @@ route          `/<runid>` -> the keyspace channel of the run hash
 rules          what a checklist's rules are, as values
 language       TOML -> rules, and back to a document (pure)
 evaluator      rules -> functions of a hash (pure)
-checklist      the hash -> what clients are told, by the rules of a file
+checklist      the hash -> what clients are told, by the rules of a file: the package's own is `checklist.toml`
 watcher        one run hash, read again whenever it may have changed
 notifications  whether Redis says when a hash changes
 daemon         the value that makes of `common` this daemon

@@ -8,7 +8,7 @@ spawn            a worker's process, started
 worker_handle    one worker as its parent knows it: what it has said, and for how long it has not answered
 desk             all of them, and what those that are gone have left: the figures of a scrape, what has changed
 fleet_telemetry  the same for the operator's listener (`common.admin`)
-worker           a worker's process
+worker           a worker's process, and its share of the daemon's limits
 answers          what it answers
 member           what it asks of the other processes, and hears of the end
 orders           how a worker is told to end, and what becomes of its share of the port

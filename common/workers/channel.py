@@ -66,6 +66,8 @@ class WorkerChannel:
         self._nursery: trio.Nursery | None = None
         self._numbers = itertools.count()
         self._asked: dict[int, _Asked[Any]] = {}
+        self._dropping = 0
+        """Questions of which the other side does not know yet that nobody waits any more."""
         self._answering: dict[int, trio.CancelScope] = {}
         self._gone = False
 
@@ -73,7 +75,7 @@ class WorkerChannel:
         """The answer. Raises `GoneError`, or `NoAnswerError` when there is none within so many seconds."""
         if self._gone:
             raise GoneError("the other side is gone")
-        if len(self._asked) >= MOST_QUESTIONS:
+        if len(self._asked) + self._dropping >= MOST_QUESTIONS:
             raise NoAnswerError("too many questions wait for an answer")
         number = next(self._numbers)
         asked: _Asked[T] = _Asked(question)
@@ -85,6 +87,7 @@ class WorkerChannel:
         finally:
             del self._asked[number]
             if not asked.ended.is_set() and self._nursery is not None:
+                self._dropping += 1
                 self._nursery.start_soon(self._drop, number)
         if asked.answers:
             return asked.answers[0]
@@ -132,6 +135,8 @@ class WorkerChannel:
     ) -> None:
         match message:
             case {"ask": int(number), "what": str(what)}:
+                if number in self._answering:
+                    raise ChannelError("two questions of one number")
                 if len(self._answering) >= MOST_QUESTIONS:
                     raise ChannelError("too many questions at once")
                 scope = self._answering[number] = trio.CancelScope()
@@ -141,7 +146,8 @@ class WorkerChannel:
                 if (asked := self._asked.get(number)) is not None:
                     asked.take(message)
             case {"drop": int(number)}:
-                if (dropped := self._answering.get(number)) is not None:
+                # Its task may have had no time to begin: it is no question any more.
+                if (dropped := self._answering.pop(number, None)) is not None:
                     dropped.cancel()
             case {"order": str(order)} if order in orders:
                 orders[order]()
@@ -159,7 +165,8 @@ class WorkerChannel:
                     self._log.exception("question failed", question=what)
                     await self._lines.send({"answer": number, "failed": True})
         finally:
-            del self._answering[number]
+            if self._answering.get(number) is scope:
+                del self._answering[number]
 
     async def _say(self, number: int, answer: object) -> None:
         if not isinstance(answer, bytes):
@@ -171,8 +178,11 @@ class WorkerChannel:
         await self._lines.send({"answer": number, "piece": ""})
 
     async def _drop(self, number: int) -> None:
-        with suppress(GoneError):
-            await self._lines.send({"drop": number})
+        try:
+            with suppress(GoneError):
+                await self._lines.send({"drop": number})
+        finally:
+            self._dropping -= 1
 
 
 class _Asked(Generic[T]):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from common.backoff import Backoff
+from common.exits import Exit
 from common.workers.lines import ChannelError
 from common.workers.questions import AT_ONCE, BEAT, DRAIN, FIGURES, READY, SERVING, Standing
 from common.workers.worker_handle import LAP, SILENT, WorkerHandle
@@ -41,8 +42,6 @@ from `/health` would take the others out too."""
 
 KILL_TIMEOUT: Final = 2.0
 """Seconds that a worker has to end when it is told to end at once, before it is killed."""
-
-FAILED: Final = 1
 
 
 class Supervisor:
@@ -76,7 +75,7 @@ class Supervisor:
         self._started = False
         self._changed = trio.Event()
         self._stop = trio.Event()
-        self._code = 0
+        self._code: int = Exit.OK
         self.ready = trio.Event()
         """Set when all workers have been ready once."""
 
@@ -98,7 +97,7 @@ class Supervisor:
                 keeping.cancel_scope.deadline = trio.current_time() + self._patience + DRAIN_MARGIN
             if keeping.cancel_scope.cancelled_caught:
                 self._log.error("workers did not drain in time")
-                self._code = FAILED
+                self._code = Exit.FAILED
             telling.cancel_scope.cancel()
         self._log.info("stopped", code=self._code)
         return self._code
@@ -129,10 +128,10 @@ class Supervisor:
                 named = worker.named()
             except OSError as error:
                 self._log.error("worker not started", **named, error=str(error))
-                code = FAILED
+                code = Exit.FAILED
             if self._stop.is_set():
                 # One that our SIGTERM met before it could heed it had nobody to drain.
-                self._code = max(self._code, 0 if code in {0, -signal.SIGTERM} else FAILED)
+                self._code = max(self._code, 0 if code in {0, -signal.SIGTERM} else Exit.FAILED)
                 return
             if not self._started and code > 0:
                 self._log.error("worker could not start", **named, code=code)

@@ -69,15 +69,16 @@ def siblings(graph: Graph, package: str) -> Graph:
 
 def circles(graph: Graph) -> set[tuple[str, ...]]:
     """The groups of names each of which leads to all the others of its group (and those that lead to themselves)."""
-    reached = {name: set(_reached(graph, graph[name])) for name in graph}
+    ways = {name: reached(graph, graph[name]) for name in graph}
     return {
-        tuple(sorted({name, *(other for other in reached[name] if name in reached[other])}))
+        tuple(sorted({name, *(other for other in ways[name] if name in ways[other])}))
         for name in graph
-        if name in reached[name]
+        if name in ways[name]
     }
 
 
-def _reached(graph: Graph, names: Iterable[str]) -> set[str]:
+def reached(graph: Graph, names: Iterable[str]) -> set[str]:
+    """All that `names` lead to, themselves included."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:

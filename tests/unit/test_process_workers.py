@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import process
+from common import daemon_cli, process
+from common.daemon_cli import program
 from common.notify import Notifier
 from common.process import ProcessParts
-from common.start import Listeners
-from common.workers.worker import shared_out
+from common.start import Listeners, Start
+from common.workers.worker import Inherited, shared_out
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
-    import pytest
+    from common.logs import Logger
 
 
 async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +61,22 @@ def test_the_shares_of_a_limit_are_even_and_never_nothing(limit: int, workers: i
 
 def test_no_limit_is_none_for_anybody() -> None:
     assert shared_out(StatusSettings(workers=3), 2) == StatusSettings(workers=3)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_worker_knows_all_that_its_parent_gave_it(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[Inherited] = []
+
+    async def serve_worker(_daemon: object, _settings: object, inherited: Inherited, _log: Logger) -> int:
+        known.append(inherited)
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    monkeypatch.setattr(daemon_cli, "serve_worker", serve_worker)
+    gave = Inherited(2, 7, (8, 9), kept)
+    made, parser = program(STATUSD), argparse.ArgumentParser()
+    made.add_serve_arguments(parser, parser.add_subparsers(dest="command").add_parser("serve"))
+    options = parser.parse_args(["serve", *gave.arguments()])
+    start = Start(settings=StatusSettings(), warnings=(), environ={}, options=options, log=Logbook().log)
+    assert made.serve(start) == 0
+    assert known == [gave]

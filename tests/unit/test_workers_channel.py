@@ -211,6 +211,41 @@ async def test_who_asks_too_much_at_once_talks_nonsense(autojump_clock: MockCloc
         assert "too many" in str(side.ended)
 
 
+async def test_what_is_dropped_at_once_is_no_question(autojump_clock: MockClock) -> None:
+    async with open_side() as (side, theirs):
+        messages: list[dict[str, object]] = []
+        for number in range(2 * MOST_QUESTIONS):
+            messages += [{"ask": number, "what": "wait"}, {"drop": number}]
+        # All are read before one of them can be heeded, as by a side that was stopped.
+        await theirs.send_all(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        await trio.testing.wait_all_tasks_blocked()
+        assert side.ended is None
+        assert side.waiting == 0
+
+
+async def test_who_asks_again_at_once_does_not_ask_too_much(autojump_clock: MockClock) -> None:
+    async with open_sides() as (one, other), trio.open_nursery() as nursery:
+
+        async def ask_twice() -> None:
+            with pytest.raises(NoAnswerError, match="in time"):
+                await one.channel.ask(WAIT, within=1)
+            with pytest.raises(NoAnswerError, match="too many"):
+                await one.channel.ask(ECHO, within=1)
+
+        for _ in range(MOST_QUESTIONS):
+            nursery.start_soon(ask_twice)
+        await trio.sleep(2)
+        assert other.ended is None
+        assert await one.channel.ask(ECHO, 1) == 1
+
+
+async def test_two_questions_of_one_number_are_nonsense(autojump_clock: MockClock) -> None:
+    async with open_side() as (side, theirs):
+        await theirs.send_all(2 * b'{"ask":1,"what":"wait"}\n')
+        await trio.testing.wait_all_tasks_blocked()
+        assert "of one number" in str(side.ended)
+
+
 NONSENSE = [
     b"what?",
     b"[]",
