@@ -5,7 +5,7 @@ test suite under its numbers, so that a finding of the one can be looked up in t
 those that it lacks, numbered by the section of the RFC. What is told of a client's message there ("echoed") is told
 here by a ping behind it: these daemons ignore what clients say, and answer pings.
 
-`tests/unit/test_conformance.py` plays them in memory, with the exact time to the end of TCP, and
+`tests/unit/common/serving/test_conformance.py` plays them in memory, with the exact time to the end of TCP, and
 `tests/integration/test_conformance.py` against the daemons' processes.
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.modules import module_command
 
-ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[3])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.support.raw import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 TOPS: Final = ("common", "statusd", "preflightd", "opsd", "bench", "deploy", "fuzz")
 
 Graph = dict[str, set[str]]

@@ -20,9 +20,9 @@ from common.workers.supervisor import DRAIN_MARGIN
 from opsd.settings import OpsSettings
 from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
-from tests.unit.test_documents import known
+from tests.unit.project.test_documents import known
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 DEPLOYED: Final = [
     ROOT / "Containerfile",
     *sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}),

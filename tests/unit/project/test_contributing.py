@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 SECTIONS: Final = dict(re.findall(r"^### (.*)\n((?:(?!^#).*\n?)*)", TEXT, re.MULTILINE))
 

@@ -37,7 +37,7 @@ ENDS: Final = {
 
 SENT: Final = 600_000
 """Bytes of a flood: more than any may send."""
-ATTACKS: Final = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+ATTACKS: Final = (Path(__file__).parents[3] / "docs" / "attacks.md").read_text()
 
 
 def test_every_kind_has_its_end() -> None:

@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from tests.unit.test_imports import Graph, circles, files, modules, reached
+from tests.unit.project.test_imports import Graph, circles, files, modules, reached
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 TEXT: Final = (ROOT / "docs/architecture.md").read_text("utf-8")
 HOUSE: Final = ("common", "statusd", "preflightd", "opsd")
 REST: Final = "all other files of"

@@ -25,7 +25,7 @@ from statusd.settings import StatusSettings
 if TYPE_CHECKING:
     from common.config import Configuration
 
-CERTIFICATE: Final = Path(__file__).parent.parent / "support" / "localhost.pem"
+CERTIFICATE: Final = Path(__file__).parent.parent.parent.parent / "support" / "localhost.pem"
 URL: Final = RedisURL(scheme="rediss", host="redis.test", db=0, tls=TLSOptions())
 
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from tests.support.checklist import KEYS, LARGEST, SMALLEST, evaluate, stamps
-from tests.unit.test_web_frames import read_with_websockets, read_with_wsproto
+from tests.unit.common.web.test_frames import read_with_websockets, read_with_wsproto
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

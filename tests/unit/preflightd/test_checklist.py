@@ -16,7 +16,7 @@ from tests.support.checklist_oracle import expected_json
 
 # -- projects as they are ----------------------------------------------------------------------------------------------
 
-PROJECTS: Final = sorted((Path(__file__).parent.parent / "data").glob("*.json"))
+PROJECTS: Final = sorted((Path(__file__).parent.parent.parent / "data").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", PROJECTS, ids=[path.stem for path in PROJECTS])

@@ -300,6 +300,6 @@ async def test_a_call_inside_an_async_generator_is_found() -> None:
         await trio.testing.wait_all_tasks_blocked()
         described = await TaskTree({"tests"}, trio.lowlevel.checkpoint).describe(trio.lowlevel.current_task())
         (task,) = called(described, "count")
-        assert task["where"].startswith("tests/unit/test_admin_probe.py:")
+        assert task["where"].startswith("tests/unit/common/admin/test_probe.py:")
         assert task["where"].endswith(".<locals>.numbers")
         nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import pytest
 
 from opsd.endpoints import ENDPOINTS, JSON, LOGIN, Endpoint, Needs
 from tests.support.opsd_app import CHANGE, HOST, Opsd, converse
-from tests.unit.test_opsd_endpoints import TOKEN, opsd_with, url_of
+from tests.unit.opsd.test_endpoints import TOKEN, opsd_with, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

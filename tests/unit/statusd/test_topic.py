@@ -13,7 +13,7 @@ from common.metrics import Counters
 from common.web.frames import text_frame
 from statusd.topic import StatusTopic, status_frame
 from tests.support.logbook import Logbook
-from tests.unit.test_web_frames import read_with_websockets, read_with_wsproto
+from tests.unit.common.web.test_frames import read_with_websockets, read_with_wsproto
 
 
 def said(payload: bytes) -> bytes:

@@ -24,7 +24,7 @@ from statusd.settings import StatusSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 DOCUMENTS: Final = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
 
 _VARIABLE: Final = re.compile(r"\b(?:STATUS|PREFLIGHT|OPS)_[A-Z][A-Z0-9_]*[A-Z0-9]\b")

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tools.image import python
 
-TREE: Final = Path(__file__).resolve().parents[2]
+TREE: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
 
 EXTRAS: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from tests.unit.test_imports import ROOT, TOPS
+from tests.unit.project.test_imports import ROOT, TOPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from common.web.peer import classify
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 COUNTING: Final = ("common", "statusd", "preflightd")
 
 REFUSERS: Final = {"refusal": 1, "_unavailable": 0}
