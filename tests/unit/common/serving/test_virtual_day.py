@@ -88,7 +88,8 @@ def look(running: Running) -> State:
     ours = Counter(
         f"{kind.__module__}.{kind.__qualname__}"
         for kind in map(type, known)
-        if kind.__module__.partition(".")[0] in OURS
+        # A class of somebody's extension may have something else than a name there.
+        if str(kind.__module__).partition(".")[0] in OURS
     )
     live = [peer for peer in redis.peers if not peer.closed]
     return State(
