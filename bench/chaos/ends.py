@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.chaos.crowd import Manner
-from common.web import disconnect
+from common import disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
