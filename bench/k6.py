@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from bench.exposition import samples
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -72,8 +74,7 @@ class DaemonBooks:
 
 def read_books(page: str, prefix: str, sent: str) -> DaemonBooks:
     """From a page of metrics; `sent` is the name of the counter of messages, without the prefix."""
-    samples = [line.rpartition(" ") for line in page.splitlines() if line.startswith(f"{prefix}_")]
-    values = {name.removeprefix(f"{prefix}_"): float(value) for name, _, value in samples}
+    values = samples(page, prefix)
     ends = {name: value for name, value in values.items() if name.startswith("disconnects_total{")}
     return DaemonBooks(
         connections=int(values["connections_total"]),
