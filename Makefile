@@ -47,7 +47,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load soak image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -80,6 +80,9 @@ load: $(DEV)/ready $(LOAD)/ready ## k6 with the scripts of docs/load: 300 and 20
 
 soak: $(DEV)/ready ## clients that come and go, and what is left of them; MINUTES=10, a day (1440) before a release; SEED=7 again
 	@$(DEV)/bin/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+proof: $(DEV)/ready $(LOAD)/ready ## a short form of all of these in about 10 min, and one page: each promise, its figure, the seed
+	@$(DEV)/bin/python -m bench.proof --k6 $(LOAD)/bin/k6 $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
 	@$(find_python) && $$python -m tools.image build/rootfs

@@ -44,7 +44,7 @@ def fit(times: Sequence[float], values: Sequence[float]) -> Slope:
 class Drift:
     """A figure through a run. `grain` is the least by which it changes: growth up to that is none."""
 
-    name: str
+    unit: str
     times: tuple[float, ...]
     values: tuple[float, ...]
     grain: float
@@ -68,6 +68,6 @@ class Drift:
     def __str__(self) -> str:
         slope = self.slope
         return (
-            f"{self.name} {self.values[0]:.1f} at first, {self.values[-1]:.1f} at last,"
+            f"{self.values[0]:.1f} {self.unit} at first, {self.values[-1]:.1f} at last,"
             f" {slope.value * 3600:+.2f} ± {slope.error * 3600:.2f} an hour in the second half"
         )

@@ -182,18 +182,18 @@ def judge(
     shown = " -> ".join(f"{size / _MB:.1f}" for size in memory)
     verdicts = [
         Verdict(
-            f"{case.name}: p95 from write to receipt is below {case.limit} ms",
+            f"{case.module}, p95 from write to receipt is below {case.limit} ms",
             f"{k6.latency()}; {case.meant} are meant on a quiet machine, and this one let the writer wait {late:.1f}"
             f" (p95); RSS {shown} MB",
             tuple(over),
         ),
         Verdict(
-            f"{case.name}: no connection fails while Redis is restarted",
+            f"{case.module}, no connection fails while Redis is restarted",
             f"{k6.conversations} conversations, {k6.failures} failed",
             tuple(failed),
         ),
         Verdict(
-            f"{case.name}: the daemon's metrics and k6 agree",
+            f"{case.module}, the daemon's metrics and k6 agree",
             told,
             tuple(reconcile(k6, books, clients=case.clients, owed=owed)),
         ),
@@ -202,7 +202,7 @@ def judge(
         most = max(written.subscribers)
         verdicts.append(
             Verdict(
-                f"{case.name}: one connection to Redis subscribes, whatever the number of clients",
+                f"{case.module}, one connection to Redis subscribes, whatever the number of clients",
                 f"{case.clients} clients, {most} subscriber",
                 () if most == 1 else (f"{most} subscribers",),
             )

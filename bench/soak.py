@@ -3,7 +3,7 @@
 The time is cut into rounds. In each, 90 clients wander through statusd, preflightd and opsd (`bench.wanderers`), among
 runs that change every few seconds, and in every third round Redis is restarted. Then everybody goes, and when the last
 topic is gone the daemons are measured at rest: resident memory, descriptors, tasks, what the collector could not free.
-They must end where they began: after the first round there are no more descriptors or tasks, and through the second
+They must end where they began: with no more descriptors or tasks than before the first client, and through the second
 half memory grows by no more than its own noise. A day of it (`--minutes 1440`) is the canary of a release.
 
 Exit status: 0; 1 when something grew or was left over. The seed, which is printed, brings the same clients again.
@@ -25,6 +25,7 @@ import trio
 from bench.drift import Drift
 from bench.exposition import samples
 from bench.holdings import Inside, look_inside, open_files, sockets_to
+from bench.processes import wait_for
 from bench.targets import FANOUT_TARGETS, HOST, OPS_TARGET, PREFLIGHT_TARGETS, open_target
 from bench.verdicts import Verdict, render
 from bench.wanderers import Door, Wanderers
@@ -59,6 +60,8 @@ KEPT: Final = 60
 """Seconds after which a run's hash expires."""
 RESTARTED: Final = 3
 """One round in so many."""
+SETTLE: Final = 10.0
+"""Seconds that a daemon at rest has to let go of what it held for its last clients."""
 REST: Final = 120.0
 """Seconds until a daemon must be at rest at the latest: pings and lingering subscriptions are over in ten."""
 GRAIN: Final = 1.0
@@ -78,6 +81,12 @@ class AtRest:
     memory: float
     descriptors: int
     inside: Inside | None
+
+    def holds_more(self, before: AtRest) -> bool:
+        """Whether it has more descriptors or tasks than it had."""
+        if self.descriptors > before.descriptors:
+            return True
+        return self.inside is not None and before.inside is not None and self.inside.tasks > before.inside.tasks
 
 
 @attrs.frozen
@@ -169,14 +178,14 @@ async def soak(minutes: float, seed: int) -> list[Verdict]:
             Door(opsd, lambda _: "/api/dev/status/live"),
         )
         wanderers = Wanderers(doors, CLIENTS, seed)
-        rests: dict[str, list[AtRest]] = {name: [] for name in daemons}
+        rests = {name: [await daemon.measure()] for name, daemon in daemons.items()}
         restarts = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(chatter.talk, redis, random.Random(rng.getrandbits(64)))
             for number in range(rounds):
                 restarts += await _round(wanderers, redis, seconds, rng if number % RESTARTED == 1 else None)
                 for name, daemon in daemons.items():
-                    rests[name].append(await _rest(name, daemon))
+                    rests[name].append(await _rest(name, daemon, rests[name][0]))
                 shown = ", ".join(f"{name} {rests[name][-1].memory:.1f} MB" for name in rests)
                 print(f"round {number + 1} of {rounds}: {sum(wanderers.ends.values())} came, {shown}", file=sys.stderr)
             nursery.cancel_scope.cancel()
@@ -212,9 +221,14 @@ async def _round(wanderers: Wanderers, redis: EmbeddedRedis, seconds: float, res
     return int(restart is not None)
 
 
-async def _rest(name: str, daemon: Soaked) -> AtRest:
+async def _rest(name: str, daemon: Soaked, before: AtRest) -> AtRest:
     if daemon.prefix:
         await wait_until(daemon.quiet, f"{name} at rest", within=REST)
+
+    async def settled() -> bool:
+        return not (await daemon.measure()).holds_more(before)
+
+    await wait_for(settled, SETTLE)
     return await daemon.measure()
 
 
@@ -233,7 +247,7 @@ def came(wanderers: Wanderers, messages: int, restarts: int) -> Verdict:
 
 def judge(name: str, rests: Sequence[AtRest]) -> list[Verdict]:
     """Whether a daemon ended where it began."""
-    memory = Drift("MB:", tuple(rest.time for rest in rests), tuple(rest.memory for rest in rests), GRAIN)
+    memory = Drift("MB", tuple(rest.time for rest in rests), tuple(rest.memory for rest in rests), GRAIN)
     first, last = rests[0], rests[-1]
     most = max(rest.descriptors for rest in rests)
     findings = [f"{last.descriptors - first.descriptors} more descriptors"] * (last.descriptors > first.descriptors)
@@ -246,11 +260,11 @@ def judge(name: str, rests: Sequence[AtRest]) -> list[Verdict]:
         findings += [f"{last.inside.lost} objects that can't be freed"] * (last.inside.lost > 0)
     return [
         Verdict(
-            f"{name}: memory at rest grows by no more than its noise",
+            f"{name}, memory at rest grows by no more than its noise",
             f"{memory}, over {len(rests)} rests",
             ("it grows",) if memory.grows else (),
         ),
-        Verdict(f"{name}: no topic, descriptor, task or object is left over", told, tuple(findings)),
+        Verdict(f"{name}, no topic, descriptor, task or object is left over", told, tuple(findings)),
     ]
 
 

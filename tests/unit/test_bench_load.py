@@ -93,11 +93,11 @@ def test_a_run_without_a_fault_keeps_every_promise() -> None:
 @pytest.mark.parametrize(
     ("code", "changes", "promise"),
     [
-        (THRESHOLDS_CROSSED, {"p95": 50}, "status: p95 from write to receipt is below 50 ms"),
-        (THRESHOLDS_CROSSED, {"failures": 1}, "status: no connection fails while Redis is restarted"),
-        (THRESHOLDS_CROSSED, {}, "status: no connection fails while Redis is restarted"),
-        (107, {}, "status: no connection fails while Redis is restarted"),
-        (0, {"messages": 899}, "status: the daemon's metrics and k6 agree"),
+        (THRESHOLDS_CROSSED, {"p95": 50}, "statusd, p95 from write to receipt is below 50 ms"),
+        (THRESHOLDS_CROSSED, {"failures": 1}, "statusd, no connection fails while Redis is restarted"),
+        (THRESHOLDS_CROSSED, {}, "statusd, no connection fails while Redis is restarted"),
+        (107, {}, "statusd, no connection fails while Redis is restarted"),
+        (0, {"messages": 899}, "statusd, the daemon's metrics and k6 agree"),
     ],
 )
 def test_each_fault_breaks_its_promise(code: int, changes: dict[str, Any], promise: str) -> None:

@@ -49,25 +49,25 @@ def test_too_few_points_have_no_slope(times: list[float], values: list[float]) -
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_is_no_growth(seed: int) -> None:
     rng = random.Random(seed)
-    assert not Drift("MB:", TIMES, tuple(60 + rng.gauss(0, 0.1) for _ in TIMES), 1.0).grows
+    assert not Drift("MB", TIMES, tuple(60 + rng.gauss(0, 0.1) for _ in TIMES), 1.0).grows
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_leak_beyond_the_noise_is_growth(seed: int) -> None:
     rng = random.Random(seed)
-    assert Drift("MB:", TIMES, tuple(60 + 0.02 * time + rng.gauss(0, 0.1) for time in TIMES), 1.0).grows
+    assert Drift("MB", TIMES, tuple(60 + 0.02 * time + rng.gauss(0, 0.1) for time in TIMES), 1.0).grows
 
 
 def test_what_a_start_takes_is_no_growth() -> None:
-    assert not Drift("MB:", TIMES, (50.0, 55.0, 58.0, *(60.0 for _ in TIMES[3:])), 1.0).grows
+    assert not Drift("MB", TIMES, (50.0, 55.0, 58.0, *(60.0 for _ in TIMES[3:])), 1.0).grows
 
 
 def test_one_grain_more_is_no_growth() -> None:
-    assert not Drift("MB:", TIMES, tuple(60.0 + place / 20 for place in range(20)), 1.0).grows
+    assert not Drift("MB", TIMES, tuple(60.0 + place / 20 for place in range(20)), 1.0).grows
 
 
 def test_a_short_run_is_judged_by_its_last_three_points() -> None:
-    assert Drift("MB:", (0.0, 1.0, 2.0, 3.0), (9.0, 1.0, 3.0, 5.0), 1.0).slope.value == pytest.approx(2.0)
+    assert Drift("MB", (0.0, 1.0, 2.0, 3.0), (9.0, 1.0, 3.0, 5.0), 1.0).slope.value == pytest.approx(2.0)
 
 
 def test_a_daemon_that_ends_where_it_began_has_no_findings() -> None:
