@@ -36,8 +36,8 @@ WAYS: Final = ("leaving", "reload", "vanishing", "deaf")
 class Wanderer:
     """One conversation: it answers pings of both kinds while it is not `deaf`, and counts what it gets."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
         self.deaf = False
         """Whether it keeps the connection and reads nothing any more."""
         self.frames = 0
@@ -52,11 +52,11 @@ class Wanderer:
         """Send it whole; the other side may be gone already."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async with self._sending:
-                await self.stream.send_all(data)
+                await self._stream.send_all(data)
 
     async def run(self, request: bytes) -> None:
         """Ask, and read until the other side ends."""
-        async with self.stream:
+        async with self._stream:
             await self.say(request)
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._read()
@@ -65,7 +65,7 @@ class Wanderer:
 
     async def _read(self) -> None:
         data = b""
-        while chunk := await self.stream.receive_some(1 << 16):
+        while chunk := await self._stream.receive_some(1 << 16):
             data += chunk
             if not self.answer.is_set():
                 try:
@@ -135,7 +135,8 @@ class Wanderers:
                 way = ""
 
     async def _visit(self, door: Door, rng: random.Random, way: str, home: trio.Event) -> None:
-        client = Wanderer(await trio.open_tcp_stream(HOST, door.port))
+        stream = await trio.open_tcp_stream(HOST, door.port)
+        client = Wanderer(stream)
         request = wire.handshake_request(f"{HOST}:{door.port}", door.path(rng))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run, request)
@@ -143,6 +144,8 @@ class Wanderers:
                 await client.answer.wait()
             if client.refusal is None:
                 await self._stay(client, rng, way, home)
+                if way == "vanishing" and not client.ended.is_set():
+                    reset(stream)
                 self.frames += client.frames
             else:
                 self.refused[client.refusal] += 1
@@ -160,5 +163,3 @@ class Wanderers:
             with trio.move_on_after(ANSWER):
                 await client.say(_GOODBYE)
                 await client.ended.wait()
-        elif way == "vanishing":
-            reset(client.stream)
