@@ -61,6 +61,15 @@ class SlowClient(RawClient):
         return await super()._receive()
 
 
+class DeafClient(RawClient):
+    """Reads nothing after the answer to its handshake, and keeps the connection."""
+
+    async def _receive(self) -> bytes | bytearray:
+        if self.status is not None:
+            await trio.sleep_forever()
+        return await super()._receive()
+
+
 @attrs.define(eq=False)
 class Visit:
     """One conversation, from its handshake to its end."""
@@ -155,7 +164,7 @@ class Crowd:
         port = self._stage.client_ways[guest.daemon].port if guest.far else service.port
         small = SMALL_BUFFER if guest.manner in {Manner.SLOW, Manner.DEAF} else None
         stream = await open_stream(port, receive_buffer=small)
-        client = SlowClient(stream, read_size=_SIP) if guest.manner is Manner.SLOW else RawClient(stream)
+        client = _client(guest.manner, stream)
         visit = Visit(guest, address, client, trio.current_time())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
@@ -174,7 +183,6 @@ class Crowd:
     async def _stay(self, visit: Visit, leaving: trio.Event, nursery: trio.Nursery) -> None:
         guest, client = visit.guest, visit.client
         if guest.manner is Manner.DEAF:
-            client.stop_reading()
             # Nothing is read, so its end is not seen either.
             with trio.move_on_after(guest.rng.uniform(STAY[1], 5 * STAY[1])):
                 await leaving.wait()
@@ -202,6 +210,12 @@ class Crowd:
             case _:
                 with trio.move_on_after(ANSWER):
                     await client.leave()
+
+
+def _client(manner: Manner, stream: trio.SocketStream) -> RawClient:
+    if manner is Manner.SLOW:
+        return SlowClient(stream, read_size=_SIP)
+    return DeafClient(stream) if manner is Manner.DEAF else RawClient(stream)
 
 
 def invite(stage: Stage, seed: int, *, channels: list[str], runs: list[str], status: int, preflight: int) -> Crowd:
