@@ -59,15 +59,18 @@ class Drift:
         return fit(self.times[self._half :], self.values[self._half :])
 
     @property
+    def growth(self) -> float:
+        """Through the second half, along its line."""
+        return self.slope.value * (self.times[-1] - self.times[self._half])
+
+    @property
     def grows(self) -> bool:
         """Whether the second half grew by more than its noise and by more than the grain."""
-        slope = self.slope
-        growth = slope.value * (self.times[-1] - self.times[self._half])
-        return growth > self.grain and slope.value > SURE * slope.error
+        return self.growth > self.grain and self.slope.value > SURE * self.slope.error
 
     def __str__(self) -> str:
         slope = self.slope
         return (
-            f"{self.values[0]:.1f} {self.unit} at first, {self.values[-1]:.1f} at last,"
-            f" {slope.value * 3600:+.2f} ± {slope.error * 3600:.2f} an hour in the second half"
+            f"{self.values[0]:.1f} {self.unit} at first, {self.values[-1]:.1f} at last, {self.growth:+.2f} in the"
+            f" second half ({slope.value * 3600:+.2f} ± {slope.error * 3600:.2f} an hour)"
         )

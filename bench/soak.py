@@ -260,7 +260,7 @@ def judge(name: str, rests: Sequence[AtRest]) -> list[Verdict]:
         findings += [f"{last.inside.lost} objects that can't be freed"] * (last.inside.lost > 0)
     return [
         Verdict(
-            f"{name}, memory at rest grows by no more than its noise",
+            f"{name}, memory at rest grows by no more than its noise or {GRAIN:g} MB",
             f"{memory}, over {len(rests)} rests",
             ("it grows",) if memory.grows else (),
         ),

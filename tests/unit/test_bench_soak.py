@@ -70,6 +70,11 @@ def test_a_short_run_is_judged_by_its_last_three_points() -> None:
     assert Drift("MB", (0.0, 1.0, 2.0, 3.0), (9.0, 1.0, 3.0, 5.0), 1.0).slope.value == pytest.approx(2.0)
 
 
+def test_growth_is_told_beside_its_slope_and_error() -> None:
+    told = str(Drift("MB", (0.0, 1.0, 2.0, 3.0), (9.0, 1.0, 3.0, 5.0), 1.0))
+    assert told == "9.0 MB at first, 5.0 at last, +4.00 in the second half (+7200.00 ± 0.00 an hour)"
+
+
 def test_a_daemon_that_ends_where_it_began_has_no_findings() -> None:
     assert findings(rests([60.0] * 8, inside=Inside(20, 0))) == []
 
