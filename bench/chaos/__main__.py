@@ -16,7 +16,7 @@ import trio
 from bench.chaos import netem
 from bench.chaos.play import Play, Size
 from bench.chaos.schedule import draw
-from bench.chaos.verdicts import render
+from bench.verdicts import render
 
 BROKEN = 1
 

@@ -28,9 +28,9 @@ from bench.chaos.stage import (
     WORKERS,
     open_stage,
 )
-from bench.chaos.verdicts import Verdict
 from bench.chaos.writer import Writer
 from bench.processes import wait_for
+from bench.verdicts import Verdict
 from common.fanout import LINGER
 from tests.support.load import open_traffic
 from tests.support.preflight import frame_of, read_hash

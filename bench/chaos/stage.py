@@ -14,13 +14,14 @@ import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import trio
 
 from bench.chaos.faults import DAEMONS
+from bench.exposition import samples
+from bench.holdings import look_inside, open_files, sockets_to
 from bench.processes import children, health, wait_for
 from common.embedded import open_embedded_redis
 from tests.faultproxy import open_fault_proxy
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from common.embedded import EmbeddedRedis
     from tests.faultproxy import FaultProxy
-    from tests.support.raw import Answer
 
 WORKERS: Final = 2
 RETRY_MAX: Final = 2
@@ -73,7 +73,6 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "preflightd": {"resync_interval": f"{RESYNC_INTERVAL}s"},
 }
 _TAIL: Final = 12
-_RATION: Final = 0.5
 
 
 class Service:
@@ -114,7 +113,7 @@ class Service:
 
     def descriptors(self) -> int:
         """What parent and workers have open together, without connections to Redis: those for reads are kept."""
-        return sum(len(_open_files(pid) - _sockets_to(pid, self.redis_way.port)) for pid in self.pids)
+        return sum(len(open_files(pid) - sockets_to(pid, self.redis_way.port)) for pid in self.pids)
 
     @property
     def log_size(self) -> int:
@@ -182,22 +181,11 @@ class Service:
     async def figures(self) -> dict[str, float]:
         """Its metrics, by name with labels, without the prefix. Raises OSError if it can't be asked."""
         page = (await fetch(self.port, "/metrics")).body.decode()
-        samples = (line.rpartition(" ") for line in page.splitlines() if line and not line.startswith("#"))
-        return {name.removeprefix(f"{PREFIXES[self.name]}_"): float(value) for name, _, value in samples}
+        return samples(page, PREFIXES[self.name])
 
     async def tasks(self) -> int:
         """How many tasks there are in all its workers, by their own snapshots. Raises OSError if it can't be asked."""
-        workers = json.loads((await self._ask_admin("/workers/status")).body)["workers"]
-        snapshots = [await self._ask_admin(f"/workers/snapshot/{worker}") for worker in workers]
-        return sum(json.loads(snapshot.body)["scheduler"]["tasks"] for snapshot in snapshots)
-
-    async def _ask_admin(self, path: str) -> Answer:
-        # Snapshots are rationed.
-        while (answer := await fetch(self.admin_port, path, headers={"Host": "localhost"})).status != HTTPStatus.OK:
-            if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
-                raise OSError(f"{path}: {answer.status}")
-            await trio.sleep(_RATION)
-        return answer
+        return (await look_inside(self.admin_port)).tasks
 
 
 class Stage:
@@ -216,22 +204,6 @@ class Stage:
     async def healthy(self) -> bool:
         """Whether both daemons are."""
         return all([await service.healthy() for service in self.services.values()])
-
-
-def _open_files(pid: int) -> set[str]:
-    """The descriptors of a process, each by its number and by what it leads to."""
-    found: set[str] = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.add(f"{link.name} {link.readlink()}")
-    return found
-
-
-def _sockets_to(pid: int, port: int) -> set[str]:
-    """Those of them that are connected to this port."""
-    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    there = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
-    return {name for name in _open_files(pid) if name.partition(" ")[2] in there}
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import trio
 from bench.chaos.faults import CLIENT_WAY, PROCESS, REDIS, REDIS_WAY, Fault
 from bench.chaos.play import Play, Size
 from bench.chaos.schedule import Act, draw
-from bench.chaos.verdicts import render
+from bench.verdicts import render
 from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:

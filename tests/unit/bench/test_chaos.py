@@ -13,7 +13,7 @@ from bench.chaos.ends import DOCUMENTED, explained
 from bench.chaos.faults import BY_NAME, CLIENT_WAY, DAEMONS, KINDS, PROCESS, REDIS, REDIS_WAY, Fault
 from bench.chaos.journal import Outage, read
 from bench.chaos.schedule import draw
-from bench.chaos.verdicts import Verdict, render
+from bench.verdicts import Verdict, render
 
 # -- the schedule -----------------------------------------------------------------------------------------------------
 
