@@ -103,7 +103,7 @@ def test_what_a_run_says_is_text(tabs: Tabs, platform: Platform) -> None:
     wait_run(page)
     said = [MARKUP, json.dumps({"type": MARKUP, "message": MARKUP, MARKUP: [MARKUP]}), f"job:1 EXCEPTION_JSON {MARKUP}"]
     platform.publish("marked:log", *said, f"rq:1 STARTED {MARKUP}", f"TRIGGER {MARKUP} {MARKUP}")
-    expect(page.locator(".run-lines")).to_contain_text(f"TRIGGER {MARKUP.strip()[:4]}")
+    expect(page.locator(".log-line .line").last).to_contain_text(f"TRIGGER {MARKUP.strip()[:4]}")
     expect(page.locator(".locks")).to_contain_text(SEEN)
     check(page)
     # Nor does it when the address or a search brings it.
