@@ -28,7 +28,7 @@ from bench.holdings import Inside, look_inside, open_files, sockets_to
 from bench.processes import wait_for
 from bench.targets import FANOUT_TARGETS, HOST, OPS_TARGET, PREFLIGHT_TARGETS, open_target
 from bench.verdicts import Verdict, render
-from bench.wanderers import Door, Wanderers
+from bench.wanderers import Gateway, Wanderers
 from common.embedded import open_embedded_redis
 from tests.support.load import Console, RedisGoneError
 from tests.support.ports import free_port
@@ -173,9 +173,9 @@ async def soak(minutes: float, seed: int) -> list[Verdict]:
         chatter = Chatter()
         statusd, preflightd, opsd = (daemon.running.address[1] for daemon in daemons.values())
         doors = (
-            Door(statusd, lambda rng: f"/{chatter.run(rng)}:log"),
-            Door(preflightd, lambda rng: f"/{chatter.run(rng)}"),
-            Door(opsd, lambda _: "/api/dev/status/live"),
+            Gateway(statusd, lambda rng: f"/{chatter.run(rng)}:log"),
+            Gateway(preflightd, lambda rng: f"/{chatter.run(rng)}"),
+            Gateway(opsd, lambda _: "/api/dev/status/live"),
         )
         wanderers = Wanderers(doors, CLIENTS, seed)
         rests = {name: [await daemon.measure()] for name, daemon in daemons.items()}

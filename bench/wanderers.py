@@ -94,7 +94,7 @@ class Wanderer:
 
 
 @attrs.frozen
-class Door:
+class Gateway:
     """A daemon's port, and the path that the next client asks for."""
 
     port: int
@@ -104,7 +104,7 @@ class Door:
 class Wanderers:
     """Numbered clients that share themselves out over the doors."""
 
-    def __init__(self, doors: Sequence[Door], number: int, seed: int) -> None:
+    def __init__(self, doors: Sequence[Gateway], number: int, seed: int) -> None:
         self.ends: Counter[str] = Counter()
         """Conversations by the way in which they ended; `ended` are those that the daemon ended."""
         self.refused: Counter[str] = Counter()
@@ -120,7 +120,7 @@ class Wanderers:
             for place, rng in enumerate(self._rngs):
                 nursery.start_soon(self._live, self._doors[place % len(self._doors)], rng, home)
 
-    async def _live(self, door: Door, rng: random.Random, home: trio.Event) -> None:
+    async def _live(self, door: Gateway, rng: random.Random, home: trio.Event) -> None:
         way = ""
         while not home.is_set():
             if way != "reload":
@@ -134,7 +134,7 @@ class Wanderers:
                 self.refused[type(error).__name__] += 1
                 way = ""
 
-    async def _visit(self, door: Door, rng: random.Random, way: str, home: trio.Event) -> None:
+    async def _visit(self, door: Gateway, rng: random.Random, way: str, home: trio.Event) -> None:
         stream = await trio.open_tcp_stream(HOST, door.port)
         client = Wanderer(stream)
         request = wire.handshake_request(f"{HOST}:{door.port}", door.path(rng))
