@@ -31,7 +31,7 @@ class Member:
         self._channel = channel
         self._serving = False
         self.introduced = trio.Event()
-        """Set when the parent has said for the first time whether the daemon is ready."""
+        """Set when the parent has said for the first time whether the daemon is ready, or is gone and never will."""
         self.orphaned = trio.Event()
         """Set when the parent is gone."""
         self.told_to_drain = trio.Event()
@@ -65,6 +65,8 @@ class Member:
                 await self._channel.run(answers, {DRAIN: self.told_to_drain.set, AT_ONCE: self.told_to_end.set})
             nursery.cancel_scope.cancel()
         self.orphaned.set()
+        # Whoever waits for a first word must not hold up the end.
+        self.introduced.set()
 
     async def _follow(self) -> None:
         known: bool | None = None

@@ -135,6 +135,15 @@ async def test_without_a_parent_it_gives_the_port_up_and_drains(autojump_clock: 
         assert not worker.ended.is_set()
 
 
+async def test_nobody_waits_for_the_first_word_of_a_parent_that_is_gone(autojump_clock: MockClock) -> None:
+    async with open_worker() as worker:
+        assert not worker.member.introduced.is_set()
+        await worker.parent.aclose()
+        with trio.fail_after(1):
+            await worker.member.introduced.wait()
+            await worker.stop.wait()
+
+
 async def test_only_the_parent_ends_it_at_once(autojump_clock: MockClock) -> None:
     async with open_worker() as worker:
         worker.signalled.set()
