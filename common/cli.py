@@ -59,6 +59,8 @@ class Program(Generic[S]):
     commands: Sequence[Command] = ()
     add_serve_arguments: Callable[[argparse.ArgumentParser, argparse.ArgumentParser], None] = lambda _all, _serve: None
     """Adds the options of serving to the parser of the whole line, and to that of `serve`."""
+    exit_codes: Mapping[Exit, str] = WORDS
+    """What each exit code of serving says."""
 
 
 def run(program: Program[S], arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -79,7 +81,7 @@ def _parser(program: Program[S]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program.name,
         description=f"{program.summary}\n\nWithout a command it serves. Environment variables configure it.",
-        epilog=f"{_variables(program)}\n\n{_exit_codes()}",
+        epilog=f"{_variables(program)}\n\n{_exit_codes(program)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{program.name} {version()}")
@@ -108,8 +110,9 @@ def _variables(program: Program[S]) -> str:
     return "\n".join(["environment variables [default]:", *lines])
 
 
-def _exit_codes() -> str:
-    return "\n".join(["exit codes of serving:", *(f"  {code:<36d} {words}" for code, words in WORDS.items())])
+def _exit_codes(program: Program[S]) -> str:
+    lines = [f"  {code:<36d} {words}" for code, words in program.exit_codes.items()]
+    return "\n".join(["exit codes of serving:", *lines])
 
 
 def _serve(program: Program[S], environ: Mapping[str, str], options: argparse.Namespace) -> int:

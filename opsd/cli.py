@@ -6,6 +6,7 @@ from typing import Final
 
 from common.cli import Program
 from common.daemons import OPS
+from common.exits import WORDS, Exit
 from opsd.check import check
 from opsd.process import serve_process
 from opsd.settings import OpsSettings
@@ -18,4 +19,6 @@ OPSD: Final = Program(
     serve_help="serve until SIGTERM or Ctrl-C",
     check=check,
     check_help="Redis, the sources and tmux",
+    # It serves without Redis.
+    exit_codes={**WORDS, Exit.FAILED: "a second signal"},
 )

@@ -13,7 +13,7 @@ from common.cli import run
 from common.config import rows
 from common.daemon_cli import program
 from common.daemons import DAEMONS
-from common.exits import WORDS
+from common.exits import WORDS, Exit
 from opsd.cli import OPSD
 from opsd.settings import OpsSettings
 from preflightd.daemon import PREFLIGHTD
@@ -56,13 +56,22 @@ def test_the_readme_says_what_the_exit_codes_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    "ask", [partial(run, program(STATUSD)), partial(run, program(PREFLIGHTD)), partial(run, OPSD)], ids=DAEMONS
+    ("ask", "failed"),
+    [
+        (partial(run, program(STATUSD)), WORDS[Exit.FAILED]),
+        (partial(run, program(PREFLIGHTD)), WORDS[Exit.FAILED]),
+        (partial(run, OPSD), "a second signal"),
+    ],
+    ids=DAEMONS,
 )
-def test_every_help_says_what_the_exit_codes_mean(ask: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_help_says_what_the_exit_codes_mean(
+    ask: Callable[..., int], failed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         ask(["--help"], {})
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[-len(WORDS) :] == [f"{code:d} {words}" for code, words in WORDS.items()]
+    meant = {**WORDS, Exit.FAILED: failed}
+    assert lines[-len(meant) :] == [f"{code:d} {words}" for code, words in meant.items()]
 
 
 def _spellings(name: str) -> Iterator[str]:
