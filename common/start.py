@@ -76,7 +76,7 @@ def listening(start: Start[S]) -> Iterator[Listeners]:
     """
     passed = passed_descriptors(start.environ, os.getpid())
     with ExitStack() as stack:
-        with needing(passed or start.settings.listen_addr):
+        with needing(f"LISTEN_FDS={len(passed)}" if passed else start.settings.listen_addr):
             sockets = take_over(passed) if passed else bind(start.settings.listen_addr)
         for listener in sockets:
             stack.callback(listener.close)

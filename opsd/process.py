@@ -54,8 +54,10 @@ def serve_process(start: Start[OpsSettings]) -> int:
     prepare(start)
     settings = start.settings
     with listening(start) as listeners:
-        if settings.token is None and not all(map(_is_local, listeners.sockets)):
-            raise StartError("bad configuration", error=f"{bound_to(listeners.sockets)} needs {OPS.variable('TOKEN')}")
+        exposed = [listener for listener in listeners.sockets if not _is_local(listener)]
+        if settings.token is None and exposed:
+            error = f"{', '.join(bound_to(exposed))} needs {OPS.variable('TOKEN')}"
+            raise StartError("bad configuration", error=error)
         ready = trio.Event()
         run = partial(_run, settings, start.environ, listeners.sockets, start.log, ready)
         return trio.run(run_until_told, partial(start.notifier().accompany, run, ready), start.log)
