@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tools.image.contents import LEFT_OUT, USER
 from tools.image.debian import unpack_packages
-from tools.image.python import compile_all, install_wheels, write_programs
+from tools.image.python import compile_all, install_wheels, own_packages, write_programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def assemble(root: Path) -> None:
         unpack_packages(root, Path(scratch))
         install_wheels(root, TREE, Path(scratch))
     leave_out(root)
-    compile_all(root, sorted(path.parent.name for path in TREE.glob("*/py.typed")))
+    compile_all(root, own_packages(TREE))
     write_programs(root)
     for name in _EMPTY:
         (root / name).mkdir()

@@ -35,11 +35,26 @@ def install_wheels(root: Path, tree: Path, scratch: Path) -> None:
     locked = ("--only-binary", ":all:", "--require-hashes", "--requirement")
     _run([build, "-m", "pip", "install", *OPTIONS, *locked, str(tree / "requirements-build.lock")])
     own = ("--no-index", "--no-build-isolation", "--wheel-dir", str(scratch))
-    _run([build, "-m", "pip", "wheel", *OPTIONS[:3], *own, str(tree)])
+    _run([build, "-m", "pip", "wheel", *OPTIONS[:3], *own, str(_copy(tree, scratch / "source"))])
     [wheel] = scratch.glob("*.whl")
     install = [str(pip), "install", *OPTIONS, "--target", str(root / SITE), "--upgrade"]
     _run_inside(root, [*install, *locked, str(tree / "requirements-runtime.lock")])
     _run_inside(root, [*install, "--no-index", str(wheel)])
+
+
+def _copy(tree: Path, to: Path) -> Path:
+    """What the project's wheel is made of, in a place of its own: setuptools writes into its source."""
+    to.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(tree / name, to)
+    for package in own_packages(tree):
+        shutil.copytree(tree / package, to / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return to
+
+
+def own_packages(tree: Path) -> Sequence[str]:
+    """The packages that the project installs."""
+    return sorted(path.parent.name for path in tree.glob("*/py.typed"))
 
 
 def compile_all(root: Path, own: Sequence[str]) -> None:

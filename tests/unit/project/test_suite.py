@@ -1,4 +1,4 @@
-"""What the suite itself promises: no worker takes another's ports, and nothing that is missing is skipped in CI."""
+"""What the suite itself promises: each worker has its own ports and whole groups, and a skip in CI is a failure."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def test_what_is_missing_is_said_in_one_line_and_fails_in_ci(
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(outcome, match=r"^no tmux on PATH: apt-get install tmux$"):
         needs.program("tmux")
+
+
+@pytest.mark.xdist_group("packaging")
+def test_a_group_of_tests_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
+    grouped = bool(getattr(request.config.option, "loadgroup", False))
+    assert request.node.nodeid.endswith("@packaging") is grouped, "pytest-xdist does not know of the group"
 
 
 def test_a_program_that_is_there_is_its_path() -> None:
