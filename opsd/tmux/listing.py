@@ -51,6 +51,10 @@ _PANE_LINE: Final = re.compile(
 _NO_SERVER: Final = ("no server running", "error connecting to", "no sessions", "lost server")
 
 
+REAP: Final = ("run-shell", "true")
+"""Let tmux end a process of its own. Up to 3.3 it can miss that one has ended; at the next end it looks at all."""
+
+
 def list_panes(session: str) -> tuple[str, ...]:
     """Ask for the panes of a session."""
     return ("list-panes", "-s", "-t", f"={session}:", "-F", _PANES)

@@ -198,11 +198,12 @@ class Tmux:
         return listing.parse_sessions(done.lines)
 
     async def _panes(self, *, lines: bool) -> tuple[Pane, ...]:
-        done = await self._call(listing.list_panes(self.name))
-        # One that ended in between has no panes.
-        panes = listing.parse_panes(done.lines) if done.code == 0 else ()
+        panes = await self._list_panes()
         if not lines:
             return panes
+        if any(pane.dead and pane.exit_code is None and pane.exit_signal is None for pane in panes):
+            await self._call(listing.REAP)
+            panes = await self._list_panes()
         titles = listing.parse_titles((await self._call(listing.list_titles(self.name))).lines)
         shown: list[Pane] = []
         for pane in panes[: listing.MOST_PANES]:
@@ -210,6 +211,11 @@ class Tmux:
             last = listing.last_lines(screen.lines)
             shown.append(attrs.evolve(pane, title=titles.get(pane.id, ""), lines=last))
         return tuple(shown)
+
+    async def _list_panes(self) -> tuple[Pane, ...]:
+        done = await self._call(listing.list_panes(self.name))
+        # A session that ended in between has no panes.
+        return listing.parse_panes(done.lines) if done.code == 0 else ()
 
     async def _call(self, arguments: Sequence[str]) -> Output:
         try:

@@ -79,6 +79,11 @@ async def wait_pane(tmux: Tmux, window: str, holds: Callable[[dict[str, Any]], b
     return found[0]
 
 
+def has_ended(pane: dict[str, Any], code: int | None) -> bool:
+    """Whether its process is gone, with this exit code as far as tmux knows."""
+    return bool(pane["dead"]) and pane["exitCode"] == code
+
+
 def shows(pane: dict[str, Any], text: str) -> bool:
     """Whether it is on the pane."""
     return text in "\n".join(pane["lines"])
@@ -127,8 +132,8 @@ async def test_how_windows_ended_is_said_with_their_last_words(tmux: Tmux) -> No
     ]
     await tmux.start(windows)
     for name, code, signal in (("good", 0, None), ("bad", 3, None), ("killed", None, 9)):
-        pane = await wait_pane(tmux, name, lambda pane: bool(pane["dead"]), f"{name} has ended")
-        assert pane["exitCode"] == code
+        # tmux sees the end of what it says before that of the process.
+        pane = await wait_pane(tmux, name, partial(has_ended, code=code), f"{name} has ended")
         # tmux tells the signal from 3.3 on.
         assert pane["exitSignal"] in {signal, None}
         assert shows(pane, "the reason" if name == "bad" else name)

@@ -188,6 +188,30 @@ async def test_the_status_shows_our_panes(sockets: Path) -> None:
     ]
 
 
+async def test_how_a_pane_ended_is_asked_again_after_tmux_has_looked_at_its_processes() -> None:
+    ended = "0 0 1 [{}] [] 12 %0 python|statusd"
+    program = Program(
+        list_sessions=Output(0, ("2 0 1795344550 ours",), ""),
+        list_panes=lambda: Output(0, (ended.format("2" if "run-shell" in program.names() else ""), "%0 statusd"), ""),
+    )
+    [pane] = (await Tmux("ours", program=program).status()).panes
+    assert (pane.dead, pane.exit_code) == (True, 2)
+    assert program.names().count("run-shell") == 1
+    # Known, it is not asked for again.
+    await Tmux("ours", program=program).status()
+    assert program.names().count("run-shell") == 1
+
+
+@pytest.mark.parametrize("ending", ["0 [] []", "1 [2] []", "1 [] [9]"])
+async def test_nothing_is_run_where_all_is_known(ending: str) -> None:
+    program = Program(
+        list_sessions=Output(0, ("2 0 1795344550 ours",), ""),
+        list_panes=Output(0, (f"0 0 {ending} 12 %0 python|statusd",), ""),
+    )
+    await Tmux("ours", program=program).status()
+    assert "run-shell" not in program.names()
+
+
 async def test_start_gives_tmux_a_private_file_and_no_secret_argument() -> None:
     program = Program(list_sessions=NO_SERVER)
     window = Window("statusd", ("python",), {"STATUS_REDIS_PASSWORD": "hunter2"}, without=("OPS_TOKEN",))
