@@ -74,7 +74,8 @@ def test_a_page_comes_back_to_the_other_replica(
     wait_for(page, lambda: page.evaluate("window.opened") == 1, "the page is connected")
     stage.call(publish, "before")
     wait_for(page, lambda: page.evaluate("window.lines") == ["before"], "the first line")
-    [home] = [daemon for daemon in daemons if daemon.said("connection accepted")]
+    wait_for(page, lambda: any(daemon.said("connection accepted") for daemon in daemons), "one has accepted it")
+    home, other = sorted(daemons, key=lambda daemon: not daemon.said("connection accepted"))
     home.signal()
     wait_for(page, lambda: page.evaluate("window.opened") >= 2, "the page is connected again")
     stage.call(publish, "after")
@@ -84,4 +85,4 @@ def test_a_page_comes_back_to_the_other_replica(
     address = f"ws://{HOST}:{port}{PREFIX}/status/run:wepp"
     assert stranger.evaluate(HANDSHAKE, address) == "refused"
     assert page.evaluate(HANDSHAKE, address) == "open"
-    assert [daemon.said("request refused")[0]["status"] for daemon in daemons if daemon is not home] == [403]
+    wait_for(page, lambda: bool(other.said("request refused", status=403)), "the stranger is refused")
