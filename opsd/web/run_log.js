@@ -166,7 +166,8 @@ export class RunLog {
   #reveal(row) {
     const { list } = this.#parts;
     list.scrollTop += row.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 2;
-    row.scrollIntoView({ block: "nearest" });
+    // At once: the page's gliding ends short of its goal when something else scrolls or grows meanwhile.
+    row.scrollIntoView({ block: "nearest", behavior: "instant" });
     this.#scrolled();
   }
 

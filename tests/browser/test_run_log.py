@@ -30,6 +30,12 @@ FIRST = """(log) => {
   const row = [...log.children].find((one) => one.getBoundingClientRect().bottom > top);
   return [row.querySelector(".line").textContent, Math.round(row.getBoundingClientRect().top - top)];
 }"""
+# Presses a button and says, before anything else can happen, whether the match it goes to is in the window.
+PRESSED_IN_VIEW = """(button) => {
+  button.click();
+  const { top, bottom } = document.querySelector(".log-line[data-current]").getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight;
+}"""
 AT_END = "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
 
 
@@ -188,6 +194,17 @@ def test_what_is_there_is_searched(tabs: Tabs, platform: Platform) -> None:
     find.fill("")
     expect(found).to_have_text("")
     expect(page.locator(".log-line[data-found]")).to_have_count(0)
+
+
+def test_a_match_is_in_view_at_once(tabs: Tabs, platform: Platform) -> None:
+    """A glide towards it would end where something else scrolls the page or grows in it."""
+    page = opened(tabs, platform, "at_once")
+    platform.publish("at_once:wepp", *numbered(1, 300))
+    expect(counted(page)).to_have_text("300 lines")
+    page.get_by_label("Find").fill("line 15")
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    assert page.get_by_role("button", name="Previous match").evaluate(PRESSED_IN_VIEW)
+    assert page.get_by_role("button", name="Next match").evaluate(PRESSED_IN_VIEW)
 
 
 def test_it_is_saved_as_it_was_published(tabs: Tabs, platform: Platform, tmp_path: Path) -> None:
