@@ -28,4 +28,4 @@ WORDS: Final[Mapping[Exit, str]] = {
     Exit.FAILED: "Redis unavailable or refusing the credentials at start, or a second signal",
     Exit.BAD_CONFIGURATION: "bad configuration or the port is taken",
 }
-"""What the code of a daemon that served says, for `--help` and the README."""
+"""What the code of a daemon that served says, for `--help` and docs/running.md."""

@@ -156,7 +156,7 @@ def describe(settings: Configuration) -> dict[str, str]:
 
 
 def rows(settings_class: type[Configuration]) -> tuple[VariableRow, ...]:
-    """The documentation of every variable, for `--help` and the README."""
+    """The documentation of every variable, for `--help` and docs/configuration.md."""
     return tuple(
         row
         for attribute, kind in _variables(settings_class)

@@ -1,4 +1,4 @@
-"""Each daemon with exactly the rights that the README gives it: it serves, and `check` says what it lacks."""
+"""Each daemon with exactly the rights that docs/configuration.md gives it: it serves, and `check` says what it lacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-README: Final = Path(__file__).parents[2] / "README.md"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs/configuration.md"
 DATABASES: Final = {"statusd": 2, "preflightd": 0, "opsd": 3}
 OPTIONAL: Final = {"+config|get"}
 UNTRIED: Final = {"+unsubscribe"}
@@ -37,7 +37,7 @@ UNTRIED: Final = {"+unsubscribe"}
 
 @attrs.frozen
 class Rights:
-    """One line of the README."""
+    """One line of the document."""
 
     daemon: str
     words: tuple[str, ...]
@@ -59,7 +59,7 @@ class Rights:
 
 def documented() -> dict[str, Rights]:
     """The lines that an operator would copy."""
-    found = re.findall(r"^ {4}redis-cli ACL SETUSER (.*)$", README.read_text(), re.MULTILINE)
+    found = re.findall(r"^ {4}redis-cli ACL SETUSER (.*)$", DOCUMENT.read_text(), re.MULTILINE)
     lines = [shlex.split(line) for line in found]
     return {daemon: Rights(daemon, tuple(words)) for daemon, *words in lines}
 

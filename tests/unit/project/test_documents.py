@@ -44,15 +44,15 @@ def test_every_variable_that_a_document_names_exists(path: Path) -> None:
     assert named - known() == set()
 
 
-def test_the_readme_names_every_variable() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_configuration_names_every_variable() -> None:
+    text = (ROOT / "docs/configuration.md").read_text("utf-8")
     missing = [name for name in sorted(known()) if not any(spelt in text for spelt in _spellings(name))]
     assert missing == []
 
 
-def test_the_readme_says_what_the_exit_codes_mean() -> None:
+def test_the_words_on_running_say_what_the_exit_codes_mean() -> None:
     said = "; ".join(f"{code:d} {words}" for code, words in WORDS.items())
-    assert f"Exit codes: {said}." in " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"Exit codes: {said}." in " ".join((ROOT / "docs/running.md").read_text("utf-8").split())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_every_help_says_what_the_exit_codes_mean(
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """How the README may name a variable: whole, with `(_FILE)`, or the shared one with STATUS_ for both daemons."""
+    """How the document may name a variable: whole, with `(_FILE)`, or the shared one with STATUS_ for both daemons."""
     whole = name.removesuffix("_FILE") + "(_FILE)" if name.endswith("_FILE") else name
     for spelt in (name, whole):
         yield spelt
