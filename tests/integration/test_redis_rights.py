@@ -1,4 +1,4 @@
-"""Each daemon with exactly the rights that docs/configuration.md gives it: it serves, and `check` says what it lacks."""
+"""Each daemon with exactly the rights that its document gives it: it serves, and `check` says what it lacks."""
 
 from __future__ import annotations
 
