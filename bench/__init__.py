@@ -22,6 +22,9 @@ Layout, in the order a run passes through it:
     table.py     the document as a page
     plot.py      the document as a picture
     store.py     the document as files
+    load.py      apart from these: browsers as k6 plays them, and a restart of Redis
+    drill.py     and a crowd whose figures are held against the metrics, in fair weather and in bad
+    said.py      what a daemon said, counted
     sources.py   apart from these: opsd's answers while a source of its telemetry is hostile
     peers/       the bridges that the daemons are compared with, one folder each
 

