@@ -66,10 +66,11 @@ test: $(DEV)/ready ## every test, with a real redis-server (the bundled one) and
 unit: $(DEV)/ready ## the quick half of the tests: no process, no port
 	@$(COMPILED) $(DEV)/bin/python -m pytest -n 2 --dist loadgroup -m "not integration" $(ARGS)
 
-check: $(DEV)/ready ## lint, format, types
+check: $(DEV)/ready ## lint, format, types, and the links of the documents
 	$(DEV)/bin/python -m ruff check .
 	$(DEV)/bin/python -m ruff format --check .
 	$(DEV)/bin/python -m mypy --strict
+	$(DEV)/bin/python -m mkdocs build --strict --quiet
 
 bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-300 one row in less than a minute
 	@$(DEV)/bin/python -m bench $(ROW) $(ARGS)

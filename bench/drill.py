@@ -50,7 +50,7 @@ _BUCKET: Final = re.compile(r'le="([^"]+)"')
 
 
 @attrs.frozen(kw_only=True)
-class Figures:
+class DrillFigures:
     """What was seen of one drill."""
 
     clients: int
@@ -85,7 +85,7 @@ def least_round_trip(page: Mapping[str, float]) -> float:
     return float("inf")
 
 
-def judge(figures: Figures, weather: Weather) -> list[Verdict]:
+def judge(figures: DrillFigures, weather: Weather) -> list[Verdict]:
     """What there is to say of each promise. Pure."""
     forwarded = figures.grown("messages_forwarded_total")
     active = figures.after.get("connections_active", 0.0)
@@ -119,7 +119,7 @@ def judge(figures: Figures, weather: Weather) -> list[Verdict]:
     return verdicts
 
 
-def _judge_round_trips(figures: Figures, weather: Weather) -> Verdict:
+def _judge_round_trips(figures: DrillFigures, weather: Weather) -> Verdict:
     number, total = figures.grown(f"{_ROUND_TRIPS}_count"), figures.grown(f"{_ROUND_TRIPS}_sum")
     # There and back, and no delay is shorter; of the bucket that a round trip of this length is in, the lower bound.
     due = max(bound for bound in BUCKETS if bound <= 2 * (weather.latency - weather.jitter))
@@ -134,7 +134,7 @@ def _judge_round_trips(figures: Figures, weather: Weather) -> Verdict:
     )
 
 
-def moved(figures: Figures) -> list[str]:
+def moved(figures: DrillFigures) -> list[str]:
     """The daemon's samples that changed, without the buckets of histograms."""
     return [
         f"{_PREFIX}_{name}  {figures.before.get(name, 0.0):g} -> {value:g}"
@@ -143,7 +143,7 @@ def moved(figures: Figures) -> list[str]:
     ]
 
 
-async def run(weather: Weather, rng: random.Random, clients: int, seconds: float) -> tuple[Figures, list[str]]:
+async def run(weather: Weather, rng: random.Random, clients: int, seconds: float) -> tuple[DrillFigures, list[str]]:
     """One drill: its figures, and what the daemon said."""
     async with (
         open_embedded_redis() as redis,
@@ -158,7 +158,7 @@ async def run(weather: Weather, rng: random.Random, clients: int, seconds: float
         await trio.sleep(seconds)
         await traffic.stop(followers)
         await wait_until(lambda: _all_counted(daemon, followers), "the last message counted")
-        figures = Figures(
+        figures = DrillFigures(
             clients=clients,
             lost=sum(not follower.undisturbed for follower in followers),
             published=len(traffic.sent[CHANNEL]),

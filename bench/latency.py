@@ -206,7 +206,12 @@ MEASURES: Final = (
 )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run."""
     parser = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
     parser.add_argument("--rounds", type=int, default=40, help="how often each is measured")
     trio.run(run, parser.parse_args().rounds)
+
+
+if __name__ == "__main__":
+    main()

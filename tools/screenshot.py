@@ -56,8 +56,10 @@ def demo() -> Iterator[str]:
         [sys.executable, "-m", "deploy.demo"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            assert process.stdout is not None
-            yield process.stdout.readline().removeprefix("Open ").strip()
+            first = "" if process.stdout is None else process.stdout.readline()
+            if not first.startswith("Open "):
+                sys.exit(f"the demo did not begin: {first!r}")
+            yield first.removeprefix("Open ").strip()
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=_PATIENCE)

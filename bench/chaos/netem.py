@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WEATHER: Final = ("netem", "delay", "200ms", "50ms", "loss", "2%")
+WEATHER: Final = ("netem", "delay", "200ms", "50ms", "loss", "2%")
+"""What `tc` is told."""
 _INSIDE: Final = "CHAOS_NETEM"
 _TIMEOUT: Final = 10.0
 
@@ -32,7 +33,7 @@ def probe() -> str | None:
     missing = [name for name in ("unshare", "ip", "tc") if shutil.which(name) is None]
     if missing:
         return f"no {missing[0]} on PATH"
-    tried = "ip link set lo up && tc qdisc add dev lo root {}".format(" ".join(_WEATHER))
+    tried = "ip link set lo up && tc qdisc add dev lo root {}".format(" ".join(WEATHER))
     try:
         done = subprocess.run(
             ["unshare", "--net", "--map-root-user", "sh", "-c", tried],
@@ -62,7 +63,7 @@ def enter() -> str | None:
 @contextmanager
 def bad_weather() -> Iterator[None]:
     """200 ms, give or take 50, and 2 % loss, on everything here, for the block."""
-    _tc("add", *_WEATHER)
+    _tc("add", *WEATHER)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """The commands that documents give: found in their blocks of code and in their lines, and taken apart.
 
-A block is indented, or fenced; one that is no commands says what it is (```` ```text ````). Between two lines of prose a
-command is code that begins with a program's name and has an argument.
+A block is indented, or fenced; one that is no commands says what it is (```` ```text ````). In prose a command
+is code that begins with a program's name and has an argument.
 """
 
 from __future__ import annotations

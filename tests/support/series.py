@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.admin import server as listener
+from common.admin.quota import Quota
 from common.config import load
 from common.daemon import DaemonService
 from common.exposition import render
@@ -69,3 +71,9 @@ async def served() -> dict[str, Series]:
         beside = Beside(history_up=False, cpu_seconds=board.cpu_seconds, sources=board.source_names, alerts=Outcomes())
         pages.append(expose(board.status, beside, "", process=True)[0])
     return {name: series for page in pages for name, series in read(page).items()}
+
+
+def served_to_operators() -> dict[str, Series]:
+    """What the operator's listeners serve besides."""
+    report = tuple(listener._snapshots(daemon.metrics_prefix, Quota()) for daemon in (STATUSD, PREFLIGHTD))
+    return read(render(report, "")[0])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-_PLACES: Final = ("*.md", "docs/*.md", "*/README.md", "bench/results/latest.md")
+_PLACES: Final = ("*.md", "docs/*.md", "[!.]*/README.md", "bench/results/latest.md")
 _LINK: Final = re.compile(r"\]\(([^()\s]+)\)")
 _CODE: Final = re.compile(r"^(`{3,})[^\n]*\n.*?^\1$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _ELSEWHERE: Final = re.compile(r"[a-z]+:|#")

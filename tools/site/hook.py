@@ -15,6 +15,7 @@ from tools.site.documents import attachments, documents
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.livereload import LiveReloadServer
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -27,3 +28,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     docs = f"{config.docs_dir}/"
     themes = [file for file in files if not (file.abs_src_path or "").startswith(docs)]
     return Files([*ours, *themes])
+
+
+def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> LiveReloadServer:
+    """Called by MkDocs before it serves: a page is made anew when its document changes, wherever that lies."""
+    for path in documents(Path(config.config_file_path).parent):
+        server.watch(str(path))
+    return server

@@ -104,6 +104,12 @@ def test_each_fault_breaks_its_promise(code: int, changes: dict[str, Any], promi
     assert broken(STATUS, code, **changes) == [promise]
 
 
+def test_a_run_without_a_restart_promises_none() -> None:
+    written = attrs.evolve(WRITTEN, restarted=False)
+    verdicts = judge(STATUS, 0, attrs.evolve(SUMMARY, failures=1), BOOKS, written, [0, 0, 0])
+    assert [verdict.promise for verdict in verdicts if not verdict.kept] == ["statusd, no connection fails"]
+
+
 def test_two_subscribers_are_one_too_many() -> None:
     verdicts = judge(
         STATUS, 0, attrs.evolve(SUMMARY, messages=600), attrs.evolve(BOOKS, sent=600), Written([2, 0], [0.0]), [0, 0, 0]

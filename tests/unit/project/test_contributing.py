@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names files: each of them exists, and each table of how to add something names some."""
+"""CONTRIBUTING.md and CODEOWNERS name files: each of them exists, and each table of how to add something names some."""
 
 from __future__ import annotations
 
@@ -45,3 +45,21 @@ def test_what_costs_few_files_is_said_to() -> None:
     }
     for heading, files in most.items():
         assert SECTIONS[heading].count("\n| ") - 1 <= files
+
+
+OWNED: Final = [
+    tuple(line.split()) for line in (ROOT / "CODEOWNERS").read_text("utf-8").splitlines() if line and line[0] != "#"
+]
+
+
+@pytest.mark.parametrize(("pattern", "owners"), [(pattern, owners) for pattern, *owners in OWNED])
+def test_what_is_owned_exists_and_has_an_owner(pattern: str, owners: list[str]) -> None:
+    assert list(ROOT.glob(pattern.removeprefix("/")))
+    assert owners
+    assert all(re.fullmatch(r"@[\w-]+/[\w-]+", owner) for owner in owners)
+
+
+def test_everything_has_an_owner() -> None:
+    """The last pattern that matches counts, so the one for all else comes first."""
+    assert OWNED[0][0] == "*"
+    assert [pattern for pattern, *_ in OWNED[1:] if not pattern.startswith("/")] == []
