@@ -101,8 +101,12 @@ async def test_conversations(redis_server: EmbeddedRedis, subject: Subject) -> N
 
         await _all(PLAYED, check)
         await wait_until(lambda: daemon.clients() == 0, "every socket is closed")
-        ended = [line["reason"] for line in daemon.lines if "frames" in line]
-        assert sorted(ended) == sorted(case.end.reason or "client_closed" for case in PLAYED)
+
+        def ended() -> list[str]:
+            return [line["reason"] for line in daemon.lines if "frames" in line]
+
+        await wait_until(lambda: len(ended()) == len(PLAYED), "each conversation has its last line")
+        assert sorted(ended()) == sorted(case.end.reason or "client_closed" for case in PLAYED)
 
 
 @both

@@ -297,7 +297,7 @@ async def test_a_run_that_is_no_hash_ends_its_clients_only(redis_server: Embedde
         for client in [await connect(nursery, daemon.port, f"/{RUN}") for _ in range(3)]:
             await check_refused(client, [])
         assert await daemon.metric("preflight2_disconnects_total", 'reason="refused_by_redis"') == 3
-        assert all("WRONGTYPE" in line["error"] for line in daemon.said(REFUSED, run_id=RUN))
+        assert all("WRONGTYPE" in line["error"] for line in await daemon.wait_said(REFUSED, run_id=RUN))
 
         # A hash that becomes a string, and a string that becomes a hash.
         await redis.call("DEL", RUN)
@@ -326,7 +326,7 @@ async def test_a_run_that_we_may_not_read_ends_its_clients_only(
         async with open_daemon(url, NO_RESYNC, expect={REFUSED, ENDED}, module="preflightd") as daemon:
             allowed = await connect(nursery, daemon.port, "/allowed")
             await check_refused(await connect(nursery, daemon.port, f"/{RUN}"), [])
-            assert all("NOPERM" in line["error"] for line in daemon.said(REFUSED, run_id=RUN))
+            assert all("NOPERM" in line["error"] for line in await daemon.wait_said(REFUSED, run_id=RUN))
             await redis.call("HSET", "allowed", "attrs:has_sbs", "true")
             await wait_true(redis, {"allowed": [allowed]})
 

@@ -76,7 +76,7 @@ async def test_after_a_reconnect_each_large_hash_is_read_once_over_other_connect
         for client in clients:
             await client.receive(2, within=2 * PATIENCE)
         assert await reads(redis) == len(runs)
-        assert len(daemon.said("redis online")) == 2
+        assert len(await daemon.wait_said("redis online", 2)) == 2
         assert set(await names(redis)) == {"preflightd", "preflightd-reads"}
         assert (await names(redis)).count("preflightd-reads") <= CONNECTIONS
         # `wait_true` reads every hash itself.
@@ -103,7 +103,7 @@ async def test_a_hash_over_the_limit_ends_its_own_clients_and_nobody_else_notice
         for _ in range(5):
             await check_too_big(await connect(nursery, daemon.port, "/giant"), frames=0)
         assert await reads(redis) == 0
-        (line,) = daemon.said(TOO_BIG)
+        (line,) = await daemon.wait_said(TOO_BIG)
         assert (line["run_id"], line["limit"]) == ("giant", 64 * KB)
         assert await daemon.metric("preflight2_disconnects_total", 'reason="run_too_big"') == 6
         for run_id in ("one", "two"):
@@ -157,7 +157,7 @@ async def test_a_redis_that_lets_us_listen_and_not_read_is_an_outage_until_it_do
                 return await daemon.health() == 503
 
             await wait_until(unready, "unready")
-            (line, *_) = daemon.said(LOST)
+            (line, *_) = await daemon.wait_said(LOST)
             assert line["error"].startswith("no connection for reads: NOAUTH")
         finally:
             await redis.call("CONFIG", "SET", "requirepass", "")

@@ -302,6 +302,8 @@ async def open_daemon(
                 daemon.port = int(settings["listen_addr"].rpartition(":")[2])
             if healthy and stdout is None:
                 await wait_until(lambda: _is_healthy(daemon), "healthy")
+                # A thread writes the log: what was said during the start is in it now.
+                await daemon.wait_said("ready")
                 await wait_until(lambda: daemon.clients() == 0, "who asked has left")
             yield daemon
             if not daemon.signalled:
