@@ -1,1 +1,8 @@
-"""What is run by hand or by `make`, and is no part of what is installed."""
+"""What is run by hand or by `make`, and is no part of what is installed.
+
+image        the image's root file system: `make image`
+manuals      man pages and shell completion: `make manuals`
+sbom         what the daemons are made of: `make sbom`
+release      sdist and wheel, checked as they will be installed: `make release-check`
+made         when what is made here says that it was made
+"""
