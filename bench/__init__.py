@@ -22,6 +22,8 @@ Layout, in the order a run passes through it:
     table.py     the document as a page
     plot.py      the document as a picture
     store.py     the document as files
+    nights.py    the ratios of two documents: which of them got worse
+    compare.py   `python -m bench.compare`: the same as a page, and as an exit status
     sources.py   apart from these: opsd's answers while a source of its telemetry is hostile
     peers/       the bridges that the daemons are compared with, one folder each
 

@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.nights import WORSE, Change, NotComparableError, Verdict, compare, read
+from bench.nights import WORSE, Change, NotComparableError, Trend, compare, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.nights import Measured, Place
+    from bench.nights import Measured, RatioKey
 
 OK: Final = 0
 FAILED: Final = 1
@@ -27,7 +27,9 @@ UNREAD: Final = 2
 
 THIS: Final = Path(__file__).parent / "results" / "latest.json"
 
-_ORDER: Final = (Verdict.WORSE, Verdict.SILENT, Verdict.NOISE, Verdict.OTHER, Verdict.BETTER, Verdict.FINE)
+_ORDER: Final = (
+    Trend.WORSE, Trend.SILENT, Trend.NOISE, Trend.OTHER, Trend.NOTHING, Trend.BETTER, Trend.FINE,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"not compared: {error}", file=sys.stderr)
         return UNREAD
     print(render(changes))
-    return FAILED if any(change.verdict.fails for change in changes) else OK
+    return FAILED if any(change.trend.fails for change in changes) else OK
 
 
 def render(changes: Sequence[Change]) -> str:
     """The page: what is worse on top, and everything that was compared."""
-    counts = Counter(change.verdict for change in changes)
-    summary = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in _ORDER if counts[verdict])
+    counts = Counter(change.trend for change in changes)
+    summary = ", ".join(f"{counts[trend]} {trend.value}" for trend in _ORDER if counts[trend])
     lines = [
         "### The daemons beside their peers, last night and tonight",
         "",
@@ -66,18 +68,18 @@ def render(changes: Sequence[Change]) -> str:
 
 
 def _cells(change: Change) -> Iterator[str]:
-    yield from (change.place.row, change.place.subject, change.place.figure, change.peer)
+    yield from (change.key.row, change.key.subject, change.key.figure, change.peer)
     for number in (change.last, change.this):
         yield "" if number is None else f"{number:.4g}"
     yield "" if change.factor is None else f"{change.factor:.2f}"
-    yield change.verdict.value
+    yield change.trend.value
 
 
-def _rank(change: Change) -> tuple[int, float, Place]:
-    return _ORDER.index(change.verdict), -(change.factor or 0.0), change.place
+def _rank(change: Change) -> tuple[int, float, RatioKey]:
+    return _ORDER.index(change.trend), -(change.factor or 0.0), change.key
 
 
-def _load(path: Path) -> dict[Place, Measured]:
+def _load(path: Path) -> dict[RatioKey, Measured]:
     """Raises OSError, and ValueError with the path in it."""
     try:
         return read(json.loads(path.read_text("utf-8")))

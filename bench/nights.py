@@ -14,12 +14,14 @@ noise:
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from bench.figures import FIGURES
+from bench.stats import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +43,7 @@ class NotComparableError(ValueError):
     """A document that is not the bench's; the message is for the user."""
 
 
-class Verdict(Enum):
+class Trend(Enum):
     """What is said of one figure."""
 
     FINE = "fine"
@@ -49,15 +51,16 @@ class Verdict(Enum):
     NOISE = "worse, within the noise"
     WORSE = "WORSE"
     SILENT = "NOT measured any more"
+    NOTHING = "a peer's is nothing: no ratio"
     OTHER = "the row has changed"
 
     @property
     def fails(self) -> bool:
-        return self in (Verdict.WORSE, Verdict.SILENT)
+        return self in (Trend.WORSE, Trend.SILENT)
 
 
 @attrs.frozen(order=True)
-class Place:
+class RatioKey:
     """Whose figure, in which row."""
 
     row: str
@@ -65,20 +68,16 @@ class Place:
     figure: str
 
 
-@attrs.frozen
-class Beside:
-    """A daemon's figure divided by a peer's: the median of the rounds, and the outermost."""
-
-    median: float
-    low: float
-    high: float
-
-
 @attrs.frozen(kw_only=True)
 class Measured:
-    """One figure of one night, beside each peer; `row` is what was done."""
+    """One figure of one night, beside each peer; `row` is what was done.
 
-    beside: Mapping[str, Beside]
+    Beside a peer whose figure was nothing in every round there is no ratio.
+    """
+
+    peers: frozenset[str]
+    """Those of which it was measured, too."""
+    beside: Mapping[str, Spread]
     row: Mapping[str, Json]
     rounds: int
 
@@ -87,8 +86,8 @@ class Measured:
 class Change:
     """What became of one figure; `peer` shows it least, and `last` and `this` are the medians beside it."""
 
-    place: Place
-    verdict: Verdict
+    key: RatioKey
+    trend: Trend
     peer: str = ""
     last: float | None = None
     this: float | None = None
@@ -96,7 +95,7 @@ class Change:
     """How many times as bad: 1 is as before."""
 
 
-def read(document: Json) -> dict[Place, Measured]:
+def read(document: Json) -> dict[RatioKey, Measured]:
     """The ratios of a document as `bench.store` writes it. Raises NotComparableError."""
     try:
         return dict(found for row in document["rows"] for found in _row(row))
@@ -104,69 +103,86 @@ def read(document: Json) -> dict[Place, Measured]:
         raise NotComparableError(f"no document of the bench: {error!r}") from error
 
 
-def compare(last: Mapping[Place, Measured], this: Mapping[Place, Measured]) -> list[Change]:
+def compare(last: Mapping[RatioKey, Measured], this: Mapping[RatioKey, Measured]) -> list[Change]:
     """What became of each figure that the last night had. Raises NotComparableError if it had none."""
-    if not last:
+    comparable = {key: before for key, before in sorted(last.items()) if _beside_something(before)}
+    if not comparable:
         raise NotComparableError("nothing in it was divided by anything")
-    return [_change(place, before, this.get(place)) for place, before in sorted(last.items())]
+    return [_change(key, before, this.get(key)) for key, before in comparable.items()]
 
 
-def _row(row: Json) -> Iterable[tuple[Place, Measured]]:
+def _row(row: Json) -> Iterable[tuple[RatioKey, Measured]]:
     """Peers that are daemons themselves are left out: both would get worse at once."""
+    targets = row["targets"]
+    others = [target for target in targets if target not in row["subjects"]]
     for subject in row["subjects"]:
-        peers = {peer: found for peer, found in row["ratios"].get(subject, {}).items() if peer not in row["subjects"]}
-        own = row["targets"].get(subject, {})
-        for figure in row["table"]:
-            beside = {peer: _beside(found[figure]) for peer, found in peers.items() if figure in found}
-            if figure in _WITHIN and figure in own:
-                beside = {ITSELF: _beside(own[figure])}
-            beside = {peer: ratio for peer, ratio in beside.items() if ratio.median > 0}
-            if beside:
-                measured = Measured(beside=beside, row=row["parameters"], rounds=int(row["parameters"]["rounds"]))
-                yield Place(row["name"], subject, figure), measured
+        own = targets.get(subject, {})
+        for figure in (name for name in row["table"] if name in own):
+            peers = [peer for peer in others if figure in targets[peer]]
+            ratios = {peer: row["ratios"][subject][peer] for peer in peers}
+            beside = {peer: _spread(found[figure]) for peer, found in ratios.items() if figure in found}
+            if figure in _WITHIN:
+                peers, beside = [ITSELF], {ITSELF: _spread(own[figure])}
+            yield (
+                RatioKey(row["name"], subject, figure),
+                Measured(
+                    peers=frozenset(peers),
+                    beside=beside,
+                    row=row["parameters"],
+                    rounds=int(row["parameters"]["rounds"]),
+                ),
+            )
 
 
-def _beside(spread: Json) -> Beside:
-    return Beside(float(spread["median"]), float(spread["min"]), float(spread["max"]))
+def _spread(spread: Json) -> Spread:
+    return Spread(float(spread["median"]), float(spread["min"]), float(spread["max"]))
 
 
-def _change(place: Place, before: Measured, now: Measured | None) -> Change:
+def _beside_something(measured: Measured) -> dict[str, Spread]:
+    """The ratios that others can be held against: to be worse than nothing is no number."""
+    return {peer: ratio for peer, ratio in measured.beside.items() if ratio.median > 0}
+
+
+def _change(key: RatioKey, before: Measured, now: Measured | None) -> Change:
     if now is None:
-        return Change(place=place, verdict=Verdict.SILENT)
+        return Change(key=key, trend=Trend.SILENT)
     if before.row != now.row:
-        return Change(place=place, verdict=Verdict.OTHER)
-    common = [peer for peer in before.beside if peer in now.beside]
-    if not common:
-        return Change(place=place, verdict=Verdict.SILENT)
-    upwards = FIGURES[place.figure].higher_is_better
-    factors = {peer: _factor(before.beside[peer].median, now.beside[peer].median, upwards) for peer in common}
+        return Change(key=key, trend=Trend.OTHER)
+    known = _beside_something(before)
+    if not known.keys() & now.peers:
+        return Change(key=key, trend=Trend.SILENT)
+    nights = {peer: (ratio, now.beside[peer]) for peer, ratio in known.items() if peer in now.beside}
+    if not nights:
+        return Change(key=key, trend=Trend.NOTHING)
+    upwards = FIGURES[key.figure].higher_is_better
+    factors = {peer: _factor(last.median, this.median, upwards) for peer, (last, this) in nights.items()}
     peer = min(factors, key=lambda peer: factors[peer])
     return Change(
-        place=place,
-        verdict=_verdict(
-            place, [(before.beside[name], now.beside[name]) for name in common], factors[peer], now.rounds
-        ),
+        key=key,
+        trend=_trend(key, list(nights.values()), factors[peer], now.rounds),
         peer=peer,
-        last=before.beside[peer].median,
-        this=now.beside[peer].median,
+        last=nights[peer][0].median,
+        this=nights[peer][1].median,
         factor=factors[peer],
     )
 
 
-def _verdict(place: Place, nights: Sequence[tuple[Beside, Beside]], factor: float, rounds: int) -> Verdict:
+def _trend(key: RatioKey, nights: Sequence[tuple[Spread, Spread]], factor: float, rounds: int) -> Trend:
     if factor < 1 - WORSE:
-        return Verdict.BETTER
+        return Trend.BETTER
     # As written: by 20 % exactly is worse, whatever a division's last digit says.
     if round(factor, 6) < 1 + WORSE:
-        return Verdict.FINE
-    apart = all(_apart(before, now, FIGURES[place.figure].higher_is_better) for before, now in nights)
-    lone = rounds < 2 and place.figure.endswith(_ON_A_CLOCK)
-    return Verdict.WORSE if apart and not lone else Verdict.NOISE
+        return Trend.FINE
+    apart = all(_apart(before, now, FIGURES[key.figure].higher_is_better) for before, now in nights)
+    lone = rounds < 2 and key.figure.endswith(_ON_A_CLOCK)
+    return Trend.WORSE if apart and not lone else Trend.NOISE
 
 
 def _factor(before: float, now: float, upwards: bool) -> float:
-    return before / now if upwards else now / before
+    if upwards:
+        return before / now if now else math.inf
+    return now / before
 
 
-def _apart(before: Beside, now: Beside, upwards: bool) -> bool:
-    return now.high < before.low if upwards else now.low > before.high
+def _apart(before: Spread, now: Spread, upwards: bool) -> bool:
+    return now.max < before.min if upwards else now.min > before.max

@@ -58,7 +58,7 @@ def test_mandoc_finds_nothing_wrong_with_a_page(share: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groff_warns_of_nothing_and_shows_the_page(share: Path, name: str) -> None:
-    done = run(needs.program("groff"), "-man", "-Tutf8", "-P-cbu", "-ww", share / PAGES.format(name))
+    done = run(needs.program("groff", "groff-base"), "-man", "-Tutf8", "-P-cbu", "-ww", share / PAGES.format(name))
     assert (done.returncode, done.stderr) == (0, "")
     for heading in ("NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "ENVIRONMENT", "EXIT STATUS", "SEE ALSO"):
         assert heading in done.stdout

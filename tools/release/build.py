@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tools.made import VARIABLE
 from tools.release.archive import normalised
@@ -15,6 +15,13 @@ from tools.release.source import copy_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+FRONTEND: Final = ("-m", "build", "--no-isolation")
+"""What this interpreter is told: to build with what the lock has, and to fetch nothing for it."""
+
+_UMASK: Final = 0o022
+"""A wheel holds the rights of its files, also of those that are made while it is built."""
 
 
 class ReleaseError(Exception):
@@ -34,8 +41,7 @@ def _build_once(tree: Path, share: Path, epoch: int) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="release-") as scratch:
         source, out = Path(scratch) / "source", Path(scratch) / "dist"
         copy_source(tree, share, source)
-        # What builds is the lock's: nothing is fetched for it.
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+        command = [sys.executable, *FRONTEND, "--outdir", str(out), str(source)]
         _run(command, {**os.environ, VARIABLE: str(epoch)})
         return {path.name: _content(path, epoch) for path in out.iterdir()}
 
@@ -47,7 +53,7 @@ def _content(path: Path, epoch: int) -> bytes:
 
 def _run(command: list[str], environ: Mapping[str, str]) -> None:
     done = subprocess.run(
-        command, env=environ, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=environ, umask=_UMASK, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
         sys.stderr.write(done.stdout)

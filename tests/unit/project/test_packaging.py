@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.image import python
+from tools.image.contents import BILL
 
 TREE: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
@@ -141,6 +142,17 @@ def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_the_image_is_labelled_with_the_projects_version() -> None:
     assert f"ARG VERSION={PROJECT['project']['version']}\n" in (TREE / "Containerfile").read_text()
+
+
+def test_the_image_names_the_list_of_its_parts() -> None:
+    assert f'run-status-daemons.sbom="/{BILL}"' in (TREE / "Containerfile").read_text()
+
+
+def test_a_release_is_built_by_what_builds_everywhere_else() -> None:
+    release = locked("requirements-release.lock")
+    assert {"build", "pipx", "twine"} <= set(release)
+    for package, requirement in locked("requirements-build.lock").items():
+        assert version(requirement) == version(release[package])
 
 
 def test_classifiers_name_the_pythons_that_are_tried() -> None:
