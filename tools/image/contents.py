@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+SUITE: Final = "bookworm"
+"""The Debian release."""
 PYTHON: Final = "3.11"
-"""The Python of the Debian release, bookworm, and the oldest that the project supports."""
+"""Its Python, and the oldest that the project supports."""
 
 DAEMONS: Final = ("statusd", "preflightd", "opsd")
 USER: Final = 65532
@@ -31,6 +33,8 @@ PACKAGES: Final = (
 
 STDLIB: Final = f"usr/lib/python{PYTHON}"
 SITE: Final = "usr/lib/python3/dist-packages"
+BILL: Final = "usr/share/sbom/run-status-daemons.cdx.json"
+"""What all of it is, in CycloneDX; the image's labels name it, and scanners know it by the end of its name."""
 
 LEFT_OUT: Final = {
     "usr/lib/*-linux-gnu/gconv/*": "iconv's tables: Python has codecs of its own, and nothing else converts text",

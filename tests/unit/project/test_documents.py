@@ -14,14 +14,13 @@ import pytest
 from common import disconnect
 from common.cli import run
 from common.config import rows
-from common.daemon_cli import program
 from common.daemons import DAEMONS
 from common.exits import WORDS, Exit
 from opsd.cli import OPSD
 from opsd.settings import OpsSettings
-from preflightd.daemon import PREFLIGHTD
+from preflightd.cli import PROGRAM as PREFLIGHTD
 from preflightd.settings import PreflightSettings
-from statusd.daemon import STATUSD
+from statusd.cli import PROGRAM as STATUSD
 from statusd.settings import StatusSettings
 from tests.support.series import served, served_to_operators
 from tools.site.documents import ROOT, documents
@@ -86,8 +85,8 @@ def test_the_words_on_running_say_what_the_exit_codes_mean() -> None:
 @pytest.mark.parametrize(
     ("ask", "failed"),
     [
-        (partial(run, program(STATUSD)), WORDS[Exit.FAILED]),
-        (partial(run, program(PREFLIGHTD)), WORDS[Exit.FAILED]),
+        (partial(run, STATUSD), WORDS[Exit.FAILED]),
+        (partial(run, PREFLIGHTD), WORDS[Exit.FAILED]),
         (partial(run, OPSD), "a second signal"),
     ],
     ids=DAEMONS,

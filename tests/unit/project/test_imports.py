@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 ROOT: Final = Path(__file__).parents[3]
-TOPS: Final = ("common", "statusd", "preflightd", "opsd", "bench", "deploy", "fuzz")
+TOPS: Final = ("common", "statusd", "preflightd", "opsd", "bench", "deploy", "fuzz", "tools")
 
 Graph = dict[str, set[str]]
 """Names, and those that each imports."""

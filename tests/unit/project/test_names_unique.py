@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def public_classes() -> Iterator[tuple[str, str]]:
     """The name of every public class of the project that is no test's, and where it stands."""
-    for top in (*TOPS, "tools"):
+    for top in TOPS:
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.parse(path.read_text("utf-8")).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

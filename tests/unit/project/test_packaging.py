@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.image import python
+from tools.image.contents import BILL
 
 TREE: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
@@ -90,7 +91,7 @@ def test_a_lock_has_what_its_packages_ask_for_and_nothing_else(name: str) -> Non
 
 
 def test_every_dependency_has_a_line_that_says_why() -> None:
-    text = (TREE / "docs/dependencies.md").read_text()
+    text = (TREE / "README.md").read_text()
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
     told = {canonicalize_name(name) for row in rows for name in re.findall(r"[\w.-]+", row.partition(" (")[0])}
     optional: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
@@ -151,6 +152,17 @@ def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_the_image_is_labelled_with_the_projects_version() -> None:
     assert f"ARG VERSION={PROJECT['project']['version']}\n" in (TREE / "Containerfile").read_text()
+
+
+def test_the_image_names_the_list_of_its_parts() -> None:
+    assert f'run-status-daemons.sbom="/{BILL}"' in (TREE / "Containerfile").read_text()
+
+
+def test_a_release_is_built_by_what_builds_everywhere_else() -> None:
+    release = locked("requirements-release.lock")
+    assert {"build", "pipx", "twine"} <= set(release)
+    for package, requirement in locked("requirements-build.lock").items():
+        assert version(requirement) == version(release[package])
 
 
 def test_classifiers_name_the_pythons_that_are_tried() -> None:
