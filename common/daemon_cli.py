@@ -12,6 +12,7 @@ from common.check import check
 from common.cli import Program
 from common.config import Settings
 from common.process import serve_process
+from common.start import tracing
 from common.workers.worker import Inherited, add_worker_arguments, serve_worker
 
 if TYPE_CHECKING:
@@ -62,4 +63,5 @@ def _serve(daemon: Daemon[S], start: Start[S]) -> int:
     if inherited is None:
         return serve_process(daemon, start, embedded=start.options.embedded_redis)
     # Its parent has said what there is to say, and its limits are the parent's.
-    return trio.run(serve_worker, daemon, start.settings, inherited, start.log)
+    with tracing(start.settings, daemon.name, start.log, inherited.worker) as tracer:
+        return trio.run(serve_worker, daemon, start.settings, inherited, tracer, start.log)

@@ -15,6 +15,8 @@ import attrs
 from common.activation import passed_descriptors
 from common.config import DaemonSettings
 from common.notify import Notifier
+from common.quote import quote_url
+from common.tracing import EXTRA, NO_TRACES, endpoint, installed
 from common.web.listener import bind, take_over
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
+    from common.config import Settings
     from common.logs import Logger
+    from common.tracing import Tracer
 
 S = TypeVar("S", bound=DaemonSettings)
 
@@ -66,6 +70,30 @@ def prepare(start: Start[S]) -> None:
     for warning in start.warnings:
         start.log.warning("configuration", warning=warning)
     _raise_file_limit(start.log)
+
+
+def check_traces(settings: Settings) -> None:
+    """See that traces can be sent if they are to be. Raises StartError."""
+    if settings.traces_enabled and not installed():
+        raise StartError("can't send traces", setting=f"{settings.prefix}TRACES_ENABLED=true", error=EXTRA)
+
+
+@contextmanager
+def tracing(settings: Settings, service: str, log: Logger, worker: int | None = None) -> Iterator[Tracer]:
+    """The tracer of a process that serves; what it has is sent when the block ends. Raises StartError."""
+    check_traces(settings)
+    if not settings.traces_enabled:
+        yield NO_TRACES
+        return
+    from common.otel import open_traces  # noqa: PLC0415 - what is off costs nothing
+
+    log.info("sending traces", to=quote_url(endpoint()))
+    with ExitStack() as stack:
+        try:
+            tracer = stack.enter_context(open_traces(service, log, worker=worker))
+        except ValueError as error:
+            raise StartError("can't send traces", error=str(error)) from error
+        yield tracer
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def environment(
 ) -> dict[str, str]:
     """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) for the daemon, which is patient else."""
     known = DAEMONS[module]
-    others = ("REDIS_", *(other.prefix for other in DAEMONS.values()))
+    others = ("REDIS_", "OTEL_", *(other.prefix for other in DAEMONS.values()))
     ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     if redis is not None:
         ours[known.variable("redis_url")] = redis if isinstance(redis, str) else redis.url(known.database)
