@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio, Sampler
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from common.quote import quote
-from common.tracing import NO_SPAN, Span, Tracer, Value
+from common.quote import quote, quote_url
+from common.tracing import NO_SPAN, Span, Tracer, Value, endpoint
 from common.version import version
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ CLOSE_TIMEOUT: Final = 2.0
 
 QUIET: Final = 60.0
 """Seconds between two lines about spans that can't be sent."""
+
+_COMPLAINT: Final = 500
+"""Characters of what the SDK says: of an exception in an exception the reason comes last."""
 
 KINDS: Final = {
     "handshake": SpanKind.SERVER,
@@ -146,21 +149,24 @@ def open_traces(
     """Yield the process's tracer; on exit what has ended is sent, within `CLOSE_TIMEOUT`.
 
     `service` is the daemon, and its name unless OTEL_SERVICE_NAME gives another; `worker` is the process's number among
-    several. Raises ValueError for an OTEL_* variable that can't be used.
+    several, which is in every line. Raises ValueError for an OTEL_* variable that can't be used.
     """
+    if worker is not None:
+        log = log.bind(worker=worker, pid=os.getpid())
     with _heard(log):
         resource = describe_process(service, worker)
         provider = TracerProvider(sampler=chosen_sampler(), resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(make_exporter()))
-        log.info("traces on", instance=str(resource.attributes["service.instance.id"]), sampler=_sampling(provider))
+        log.info(
+            "sending traces",
+            to=quote_url(endpoint()),
+            instance=resource.attributes["service.instance.id"],
+            sampler=provider.sampler.get_description(),
+        )
         try:
             yield RecordingTracer(provider.get_tracer("run-status-daemons", version()))
         finally:
             _close(provider, log)
-
-
-def _sampling(provider: TracerProvider) -> str:
-    return provider.sampler.get_description()
 
 
 def _close(provider: TracerProvider, log: Logger) -> None:
@@ -225,7 +231,7 @@ class _Complaints(logging.Handler):
         self._quiet_until = now + QUIET
         raised = record.exc_info[1] if record.exc_info else None
         said = record.getMessage() if raised is None else f"{record.getMessage()} {type(raised).__name__}: {raised}"
-        self._log.warning("opentelemetry warned", error=quote(said), kept_back=kept_back)
+        self._log.warning("opentelemetry warned", error=quote(said, _COMPLAINT), kept_back=kept_back)
 
 
 @contextmanager

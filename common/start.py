@@ -14,9 +14,9 @@ import attrs
 
 from common.activation import passed_descriptors
 from common.config import DaemonSettings
+from common.early import allow_opentelemetry
 from common.notify import Notifier
-from common.quote import quote_url
-from common.tracing import EXTRA, NO_TRACES, endpoint, installed
+from common.tracing import EXTRA, NO_TRACES, installed
 from common.web.listener import bind, take_over
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def prepare(start: Start[S]) -> None:
 
 def check_traces(settings: Settings) -> None:
     """See that traces can be sent if they are to be. Raises StartError."""
-    if settings.traces_enabled and not installed():
+    if not settings.traces_enabled:
+        return
+    allow_opentelemetry()
+    if not installed():
         raise StartError("can't send traces", setting=f"{settings.prefix}TRACES_ENABLED=true", error=EXTRA)
 
 
@@ -87,7 +90,6 @@ def tracing(settings: Settings, service: str, log: Logger, worker: int | None = 
         return
     from common.otel import open_traces  # noqa: PLC0415 - what is off costs nothing
 
-    log.info("sending traces", to=quote_url(endpoint()))
     with ExitStack() as stack:
         try:
             tracer = stack.enter_context(open_traces(service, log, worker=worker))

@@ -148,7 +148,7 @@ async def test_the_end_sends_what_has_ended() -> None:
     [span] = exporter.get_finished_spans()
     assert span.name == "delivery"
     [line] = logbook.lines
-    assert (line["msg"], line["instance"]) == ("traces on", span.resource.attributes["service.instance.id"])
+    assert (line["msg"], line["instance"]) == ("sending traces", span.resource.attributes["service.instance.id"])
 
 
 async def test_the_end_does_not_wait_for_a_collector_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
