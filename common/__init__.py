@@ -1,6 +1,6 @@
 """What every daemon shares; it knows nothing of runs, checklists or dashboards.
 
-early            what must hold before anything else is imported: signals are noted, standard streams exist; nothing unasked is
+early            what must hold before anything else is imported: signals are noted, standard streams exist
 config/          environment -> frozen settings; durations, sizes, secrets; warnings as values
 secret           a password or token, masked everywhere, its file read anew each time
 names            a name's addresses, and an open connection to one of them

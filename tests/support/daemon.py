@@ -287,7 +287,7 @@ async def open_daemon(
     with _file() as out, _file() as err:
         process = spawn(
             (*_PYTHON, module) if command is None else command,
-            environment(redis, settings, module=module) | variables,
+            {**environment(redis, settings, module=module), **variables},
             out.fileno() if stdout is None else stdout,
             err.fileno(),
             cwd,

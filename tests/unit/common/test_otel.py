@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -258,6 +259,6 @@ def test_the_endpoint_that_is_shown_is_the_exporters(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    exporter: Any = otel.OTLPSpanExporter()
+    exporter: Any = OTLPSpanExporter()
     assert (endpoint(), exporter._endpoint) == (url, url)
     exporter.shutdown()
