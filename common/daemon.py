@@ -151,7 +151,7 @@ class DaemonService(Generic[S]):
         """Reads this process for a scrape."""
         self.fleet = fleet or Alone(reporter.report)
         self._kept = kept
-        self.door = Door(shut=kept)
+        self.door = Door(waits=kept)
         self.ready = trio.Event()
         """Set when Redis has been reached for the first time."""
         self.server = Server(
@@ -216,7 +216,7 @@ class DaemonService(Generic[S]):
             async def open_door() -> None:
                 with trio.move_on_after(NEWCOMERS_WAIT):
                     await self.ready.wait()
-                self.door.reopen()
+                self.door.open()
 
             waiting.start_soon(wait_stop)
             if self._kept:
