@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from common.fleet import FleetError
 from common.web.door import Door
 from common.workers.channel import WorkerChannel
 from common.workers.member import Member
@@ -159,6 +160,16 @@ async def test_without_a_parent_it_gives_the_port_up_and_drains(autojump_clock: 
         assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {True})
         assert [line["msg"] for line in worker.logbook.lines] == ["supervisor is gone"]
         assert not worker.ended.is_set()
+
+
+async def test_a_parent_that_is_not_understood_is_none(autojump_clock: MockClock) -> None:
+    async with open_worker() as worker:
+        await worker.told("dance")
+        assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {True})
+        [line] = worker.logbook.lines
+        assert (line["msg"], line["error"]) == ("supervisor is not understood", "neither question nor answer")
+        with pytest.raises(FleetError, match="not understood: neither question nor answer"):
+            await worker.member.report()
 
 
 async def test_nobody_waits_for_the_first_word_of_a_parent_that_is_gone(autojump_clock: MockClock) -> None:
