@@ -37,6 +37,7 @@ def program(daemon: Daemon[S], commands: Sequence[Command] = ()) -> Program[S]:
         check_help="Redis",
         commands=commands,
         add_serve_arguments=_add_arguments,
+        objection=_objection,
     )
 
 
@@ -56,6 +57,13 @@ def _add_embedded(parser: argparse.ArgumentParser, *, default: object) -> None:
         help="serve with a private redis-server of its own and print the URL to publish to, for trying things out;"
         " EMBEDDED_REDIS says which program: bundled, system, or a path [on PATH, else bundled]",
     )
+
+
+def _objection(options: argparse.Namespace) -> str | None:
+    """Before the command it could be meant for any; without this it would have no effect there."""
+    if options.embedded_redis and options.command not in (None, "serve"):
+        return f"--embedded-redis is for serving; {options.command} has no private redis-server"
+    return None
 
 
 def _serve(daemon: Daemon[S], start: Start[S]) -> int:

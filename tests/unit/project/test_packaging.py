@@ -15,7 +15,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.image import python
+from common.daemons import DAEMONS
+from tools.image import contents, python
 
 TREE: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
@@ -23,7 +24,7 @@ PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
 EXTRAS: Final = {
     "requirements-runtime.lock": [],
     "requirements-demo.lock": ["cli", "embedded"],
-    "requirements.lock": ["bench", "cli", "dev", "embedded"],
+    "requirements.lock": ["bench", "cli", "dev", "embedded", "otel"],
 }
 """What each lock serves, beside the daemons."""
 
@@ -122,6 +123,10 @@ def test_the_image_is_built_from_files_that_its_builder_sees() -> None:
         assert not verdict[-1], f"{source} is copied, and .dockerignore hides it"
     packages = {path.parent.name for path in TREE.glob("*/py.typed")}
     assert packages <= set(copied)
+
+
+def test_the_image_has_every_daemon() -> None:
+    assert contents.DAEMONS == tuple(DAEMONS)
 
 
 def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
