@@ -9,6 +9,8 @@ backoff          jittered delays as a pure function (injected rng)
 logs             one JSON object a line, written by a thread of its own
 metrics          counters, and the families that they become; disabled they cost nothing
 histogram        durations by bucket
+tracing          traces, as the code that is traced knows them; off they are nobody's
+otel             traces that are sent; imported only where they are on (extra otel)
 disconnect       why a conversation ended, as a value
 labels           every value that a label of the daemons' series can have
 redis/           bytes <-> values -> one live connection -> a link kept alive

@@ -17,13 +17,15 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from common.admin.sockets import obstacle
 from common.config import Settings, describe
+from common.early import allow_opentelemetry
 from common.exits import Exit
 from common.logs import make_logger
-from common.quote import quote
+from common.quote import quote, quote_url
 from common.redis.handler import Deaf
 from common.redis.handshake import ROLE_QUESTION
 from common.redis.link import Link, RedisRefused, RedisUnavailable
 from common.redis.policy import policy_of
+from common.tracing import EXTRA, endpoint, installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +59,24 @@ async def check(daemon: Daemon[S], settings: S, out: TextIO) -> int:
 
     The operator's listener is not bound, since a daemon may be running, but looked at.
     """
+    traces = _check_traces(settings, out)
     trouble = obstacle(settings.admin_listen_addr)
     if trouble is not None:
         out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
     answers = await check_redis(daemon.name, settings, out, daemon.check, daemon.probe)
-    return Exit.OK if answers and trouble is None else Exit.FAILED
+    return Exit.OK if answers and traces and trouble is None else Exit.FAILED
+
+
+def _check_traces(settings: Settings, out: TextIO) -> bool:
+    """Print where traces are sent to, if any are; return whether they can be. The collector is not asked."""
+    if not settings.traces_enabled:
+        return True
+    allow_opentelemetry()
+    if not installed():
+        out.write(f"traces: FAILED: {EXTRA}\n")
+        return False
+    out.write(f"traces: sent to {quote_url(endpoint())}\n")
+    return True
 
 
 async def check_redis(

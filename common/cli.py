@@ -59,6 +59,8 @@ class Program(Generic[S]):
     commands: Sequence[Command] = ()
     add_serve_arguments: Callable[[argparse.ArgumentParser, argparse.ArgumentParser], None] = lambda _all, _serve: None
     """Adds the options of serving to the parser of the whole line, and to that of `serve`."""
+    objection: Callable[[argparse.Namespace], str | None] = lambda _options: None
+    """What is wrong with the parsed arguments, in a line; None of good ones."""
     exit_codes: Mapping[Exit, str] = WORDS
     """What each exit code of serving says."""
 
@@ -66,7 +68,11 @@ class Program(Generic[S]):
 def run(program: Program[S], arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run `program` as `arguments` (the process's own unless given) say; return the exit code."""
     environ = os.environ if environ is None else environ
-    options = build_parser(program).parse_args(arguments)
+    parser = build_parser(program)
+    options = parser.parse_args(arguments)
+    objection = program.objection(options)
+    if objection is not None:
+        parser.error(objection)
     match options.command:
         case None | "serve":
             return _serve(program, environ, options)

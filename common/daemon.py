@@ -27,6 +27,7 @@ from common.quote import quote
 from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
 from common.redis.policy import policy_of
 from common.serving.server import Server, ServerPolicy
+from common.tracing import NO_TRACES
 from common.web.admission import Admission
 from common.web.door import Door
 from common.web.heartbeat import Heartbeat
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from common.exposition import Report
     from common.fleet import Fleet
     from common.logs import Logger
+    from common.tracing import Tracer
     from common.web.handshake import Route
     from common.web.path import Target
 
@@ -70,7 +72,7 @@ class Daemon(Generic[S]):
     path: str
     """The conversations' path with the names of its parts, for tables of routes: `/{runid}`."""
     make_route: Callable[[S], Callable[[Target], Route]]
-    make_topic: Callable[[S, Counters, Logger, Link], Callable[[bytes], Topic]]
+    make_topic: Callable[[S, Counters, Tracer, Logger, Link], Callable[[bytes], Topic]]
     adjust_policy: Callable[[S, LinkPolicy], LinkPolicy] = lambda _, policy: policy
     """What is special about its link to Redis."""
     on_online: Callable[[Link, Logger], Awaitable[None]] | None = None
@@ -86,9 +88,9 @@ class Daemon(Generic[S]):
 class DaemonService(Generic[S]):
     """The parts of a running daemon, put together; `run` gives them their tasks.
 
-    `fleet` is the view of all processes, where there are others. `kept` says that the listening sockets stay open when
-    the daemon ends (`common.activation`). `connect` and `rng` are for tests: the stream to Redis and the jitter's
-    generator.
+    `tracer` is the process's. `fleet` is the view of all processes, where there are others. `kept` says that the
+    listening sockets stay open when the daemon ends (`common.activation`). `connect` and `rng` are for tests: the
+    stream to Redis and the jitter's generator.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class DaemonService(Generic[S]):
         *,
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
         rng: random.Random | None = None,
+        tracer: Tracer = NO_TRACES,
         fleet: Fleet | None = None,
         kept: bool = False,
     ) -> None:
@@ -138,16 +141,17 @@ class DaemonService(Generic[S]):
 
         self.hub = Hub(
             make_link=make_link,
-            make_topic=partial(daemon.make_topic, settings, self.counters, log),
+            make_topic=partial(daemon.make_topic, settings, self.counters, tracer, log),
             counters=self.counters,
             log=log,
+            tracer=tracer,
         )
         reporter = Reporter(DaemonCollector(daemon.metrics_prefix, daemon.sent_name, self.counters, self._gauges))
         self.report: Callable[[], Report] = reporter.report
         """Reads this process for a scrape."""
         self.fleet = fleet or Alone(reporter.report)
         self._kept = kept
-        self.door = Door(shut=kept)
+        self.door = Door(waits=kept)
         self.ready = trio.Event()
         """Set when Redis has been reached for the first time."""
         self.server = Server(
@@ -169,6 +173,7 @@ class DaemonService(Generic[S]):
             counters=self.counters,
             route=daemon.make_route(settings),
             fleet=self.fleet,
+            tracer=tracer,
             log=log,
         )
 
@@ -211,7 +216,7 @@ class DaemonService(Generic[S]):
             async def open_door() -> None:
                 with trio.move_on_after(NEWCOMERS_WAIT):
                     await self.ready.wait()
-                self.door.reopen()
+                self.door.open()
 
             waiting.start_soon(wait_stop)
             if self._kept:

@@ -12,6 +12,7 @@ from common.check import check
 from common.cli import Program
 from common.config import Settings
 from common.process import serve_process
+from common.start import tracing
 from common.workers.worker import Inherited, add_worker_arguments, serve_worker
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def program(daemon: Daemon[S], commands: Sequence[Command] = ()) -> Program[S]:
         check_help="Redis",
         commands=commands,
         add_serve_arguments=_add_arguments,
+        objection=_objection,
     )
 
 
@@ -57,9 +59,17 @@ def _add_embedded(parser: argparse.ArgumentParser, *, default: object) -> None:
     )
 
 
+def _objection(options: argparse.Namespace) -> str | None:
+    """Before the command it could be meant for any; without this it would have no effect there."""
+    if options.embedded_redis and options.command not in (None, "serve"):
+        return f"--embedded-redis is for serving; {options.command} has no private redis-server"
+    return None
+
+
 def _serve(daemon: Daemon[S], start: Start[S]) -> int:
     inherited = Inherited.parsed(start.options)
     if inherited is None:
         return serve_process(daemon, start, embedded=start.options.embedded_redis)
     # Its parent has said what there is to say, and its limits are the parent's.
-    return trio.run(serve_worker, daemon, start.settings, inherited, start.log)
+    with tracing(start.settings, daemon.name, start.log, inherited.worker) as tracer:
+        return trio.run(serve_worker, daemon, start.settings, inherited, tracer, start.log)

@@ -20,6 +20,7 @@ import trio
 
 from common.disconnect import INTERNAL_ERROR, REDIS_UNAVAILABLE, REFUSED_BY_REDIS, Disconnect
 from common.quote import quote
+from common.tracing import NO_SPAN, NO_TRACES
 from common.web.frames import gap_frame
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from common.redis.handler import LinkHandler
     from common.redis.link import Link
     from common.redis.subscription import Subscription
+    from common.tracing import Span, Tracer
     from common.web.frames import Frames
     from common.web.peer import Peer
 
@@ -122,6 +124,7 @@ class Hub:
         make_topic: Callable[[Link], Callable[[bytes], Topic]],
         counters: Counters,
         log: Logger,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         self._followed: dict[bytes, _Followed] = {}
         self._deserted: deque[tuple[float, _Followed]] = deque()
@@ -130,6 +133,7 @@ class Hub:
         self._desertion = trio.Event()
         self._counters = counters
         self._log = log
+        self._tracer = tracer
         self.link = make_link(self)
         self._make_topic = make_topic(self.link)
         self._nursery: trio.Nursery | None = None
@@ -162,12 +166,14 @@ class Hub:
         followed.topic.add(peer)
         return followed.topic
 
-    async def wait_ready(self, topic: Topic) -> None:
-        """Wait until Redis has acknowledged the topic's subscription.
+    async def wait_ready(self, topic: Topic, span: Span = NO_SPAN) -> None:
+        """Wait until Redis has acknowledged the topic's subscription; a wait for it is a part of `span`.
 
         Raises redis-py's `TimeoutError` after `REDIS_REQUEST_TIMEOUT`, or the refusal as Redis gave it.
         """
-        await self.link.wait_active(self._followed[topic.channel].subscription)
+        subscription = self._followed[topic.channel].subscription
+        with NO_SPAN if subscription.active else span.child("subscribe"):
+            await self.link.wait_active(subscription)
 
     def leave(self, topic: Topic, peer: Peer) -> None:
         """Let `peer` go; the topic's subscription lingers if it was the last. One that has gone already is no error."""
@@ -263,6 +269,23 @@ class Hub:
                 self._log.exception("messages could not be handled", channel=quote(topic.channel))
                 topic.end(INTERNAL_ERROR)
         self._counters.delivered(sent, read_at)
+        if sent and self._tracer.recording:
+            self._trace(batch, sent, read_at)
+
+    def _trace(self, batch: dict[bytes, list[bytes]], sent: int, read_at: float) -> None:
+        """Leave a span of a batch that clients got, up to now."""
+        followed = {channel: payloads for channel, payloads in batch.items() if self.clients(channel)}
+        named = {"topic": quote(next(iter(followed)))} if len(followed) == 1 else {}
+        self._tracer.begin(
+            "delivery",
+            since=read_at,
+            topics=len(followed),
+            messages=sum(map(len, followed.values())),
+            bytes=sum(len(payload) for payloads in followed.values() for payload in payloads),
+            clients=sum(map(self.clients, followed)),
+            frames=sent,
+            **named,
+        ).end()
 
     def on_active(self, channel: bytes, gap: float | None) -> None:
         """Redis has acknowledged a subscription.

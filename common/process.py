@@ -28,7 +28,8 @@ from common.metrics import supervised
 from common.modules import module_command
 from common.redis.url import parse_redis_url
 from common.signals import run_until_told
-from common.start import Listeners, Start, listening, needing, prepare
+from common.start import Listeners, Start, check_traces, listening, needing, prepare, tracing
+from common.tracing import NO_TRACES
 from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from common.admin.telemetry_source import TelemetrySource
     from common.logs import Logger
     from common.notify import Notifier
+    from common.tracing import Tracer
 
 S = TypeVar("S", bound=Settings)
 
@@ -54,6 +56,7 @@ class ProcessParts:
     listeners: Listeners
     admin: AdminSockets | None
     notifier: Notifier
+    tracer: Tracer
 
 
 def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
@@ -61,12 +64,16 @@ def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
     settings, log = start.settings, start.log
     prepare(start)
     with ExitStack() as stack:
+        # Before the port, which is closed before the last spans are sent. Workers have tracers of their own.
+        check_traces(settings)
+        alone = settings.workers == 1
+        tracer = stack.enter_context(tracing(settings, daemon.name, log)) if alone else NO_TRACES
         listeners = stack.enter_context(listening(start))
         admin = None
         if settings.admin_listen_addr is not None:
             with needing(settings.admin_listen_addr):
                 admin = stack.enter_context(bind_admin(settings.admin_listen_addr))
-        parts = ProcessParts(listeners, admin, start.notifier())
+        parts = ProcessParts(listeners, admin, start.notifier(), tracer)
         serve = partial(_serve, daemon, settings, without_personal(start.environ), parts, log, embedded)
         return trio.run(run_until_told, serve, log)
 
@@ -108,7 +115,7 @@ async def _serve(
         run: Callable[[trio.Event], Awaitable[int]]
         ready: trio.Event
         if settings.workers == 1:
-            service = DaemonService(daemon, settings, log, kept=parts.listeners.kept)
+            service = DaemonService(daemon, settings, log, tracer=parts.tracer, kept=parts.listeners.kept)
             run, ready = partial(service.run, listeners), service.ready
             source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
             report = service.fleet.report

@@ -14,7 +14,9 @@ import attrs
 
 from common.activation import passed_descriptors
 from common.config import DaemonSettings
+from common.early import allow_opentelemetry
 from common.notify import Notifier
+from common.tracing import EXTRA, NO_TRACES, installed
 from common.web.listener import bind, take_over
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
+    from common.config import Settings
     from common.logs import Logger
+    from common.tracing import Tracer
 
 S = TypeVar("S", bound=DaemonSettings)
 
@@ -66,6 +70,32 @@ def prepare(start: Start[S]) -> None:
     for warning in start.warnings:
         start.log.warning("configuration", warning=warning)
     _raise_file_limit(start.log)
+
+
+def check_traces(settings: Settings) -> None:
+    """See that traces can be sent if they are to be. Raises StartError."""
+    if not settings.traces_enabled:
+        return
+    allow_opentelemetry()
+    if not installed():
+        raise StartError("can't send traces", setting=f"{settings.prefix}TRACES_ENABLED=true", error=EXTRA)
+
+
+@contextmanager
+def tracing(settings: Settings, service: str, log: Logger, worker: int | None = None) -> Iterator[Tracer]:
+    """The tracer of a process that serves; what it has is sent when the block ends. Raises StartError."""
+    check_traces(settings)
+    if not settings.traces_enabled:
+        yield NO_TRACES
+        return
+    from common.otel import open_traces  # noqa: PLC0415 - what is off costs nothing
+
+    with ExitStack() as stack:
+        try:
+            tracer = stack.enter_context(open_traces(service, log, worker=worker))
+        except ValueError as error:
+            raise StartError("can't send traces", error=str(error)) from error
+        yield tracer
 
 
 @contextmanager

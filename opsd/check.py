@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from opsd.settings import OpsSettings
     from opsd.sources.interface import Source
 
-PATIENCE: Final = 6.0
-"""Seconds in which every source has answered or failed: the longest timeout, and a little."""
+MARGIN: Final = 1.0
+"""Seconds that a source is waited for beyond OPS_WORKERS_TIMEOUT, by which it has answered or failed."""
 
 
 async def check(settings: OpsSettings, out: TextIO) -> int:
@@ -38,7 +38,7 @@ async def check(settings: OpsSettings, out: TextIO) -> int:
     lines: dict[str, str] = {}
     async with trio.open_nursery() as nursery:
         for source in sources:
-            nursery.start_soon(_ask, source, lines)
+            nursery.start_soon(_ask, source, settings.workers_timeout + MARGIN, lines)
     out.writelines(f"{lines[source.name]}\n" for source in sources)
     tmux = await Tmux(settings.tmux_session).status()
     found = f"OK, {len(tmux.sessions)} sessions" if tmux.available else f"none: {tmux.reason}"
@@ -58,7 +58,7 @@ async def _probe(keys: Keys, link: Link) -> None:
                 raise
 
 
-async def _ask(source: Source, lines: dict[str, str]) -> None:
+async def _ask(source: Source, within: float, lines: dict[str, str]) -> None:
     asked = trio.Event()
 
     def look() -> None:
@@ -67,7 +67,7 @@ async def _ask(source: Source, lines: dict[str, str]) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.run, look)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(within):
             await asked.wait()
         nursery.cancel_scope.cancel()
     reading = source.reading

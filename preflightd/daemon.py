@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from common.logs import Logger
     from common.metrics import Counters
     from common.redis.link import Link
+    from common.tracing import Tracer
     from common.web.handshake import Route
     from common.web.path import Target
 
@@ -30,7 +31,9 @@ def _make_route(settings: PreflightSettings) -> Callable[[Target], Route]:
     return partial(route, db=settings.redis_url.db)
 
 
-def _make_topic(settings: PreflightSettings, counters: Counters, log: Logger, link: Link) -> Callable[[bytes], Watcher]:
+def _make_topic(
+    settings: PreflightSettings, counters: Counters, tracer: Tracer, log: Logger, link: Link
+) -> Callable[[bytes], Watcher]:
     return partial(
         Watcher,
         read=link.read,
@@ -39,6 +42,7 @@ def _make_topic(settings: PreflightSettings, counters: Counters, log: Logger, li
         resync_interval=settings.resync_interval,
         rng=random.SystemRandom(),
         counters=counters,
+        tracer=tracer,
         log=log,
     )
 

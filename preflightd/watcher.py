@@ -29,6 +29,7 @@ from common.fanout import Topic
 from common.metrics import HashFigures
 from common.quote import quote
 from common.redis.errors import ProtocolError, ReplyTooLargeError
+from common.tracing import NO_TRACES
 from common.web.frames import Frames
 from preflightd.evaluator import digest
 from preflightd.route import run_key
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from common.labels import ReadFailure
     from common.logs import Logger
     from common.metrics import Counters
+    from common.tracing import Span, Tracer
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash
@@ -83,6 +85,7 @@ class Watcher(Topic):
         rng: random.Random,
         counters: Counters,
         log: Logger,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         super().__init__(channel)
         self._key = run_key(channel)
@@ -94,6 +97,7 @@ class Watcher(Topic):
         self._counters = counters
         self._figures = counters.hashes or HashFigures()
         self._log = log
+        self._tracer = tracer
         self._changed = trio.Event()
         self._notified_at = math.inf
         """When the first notification came that is in no answer yet."""
@@ -175,6 +179,19 @@ class Watcher(Topic):
 
     async def _refresh(self) -> bool:
         """Read the hash, again and again if need be, and tell who has to know; return whether clients got a change."""
+        now = trio.current_time()
+        with self._tracer.begin(
+            "refresh",
+            since=min(self._notified_at, now),
+            run_id=self._key.decode("ascii"),
+            notified=self._notified_at <= now,
+        ) as span:
+            changed = await self._follow(span)
+            span.note(changed=changed)
+        return changed
+
+    async def _follow(self, span: Span) -> bool:
+        """What `_refresh` does, in the span of it."""
         failures = 0
         while self.peers:
             if trio.current_time() < self._too_big_until:
@@ -183,10 +200,12 @@ class Watcher(Topic):
             self._resynced = trio.Event()
             begun = trio.current_time()
             try:
-                fields = await self._read("HGETALL", self._key, sending=self._note_sending)
+                with span.child("read"):
+                    fields = await self._read("HGETALL", self._key, sending=self._note_sending)
             except ReplyTooLargeError as error:
                 self._count_failure("too_big")
                 self._log.warning("run hash too big", run_id=self._key.decode("ascii"), limit=error.limit)
+                span.fail(str(error))
                 self._too_big_until = trio.current_time() + TOO_BIG_PAUSE
                 self.end(RUN_TOO_BIG)
                 return False
@@ -194,6 +213,7 @@ class Watcher(Topic):
                 if _is_refusal(error):
                     self._count_failure("refused")
                     self._log.warning("run hash refused", run_id=self._key.decode("ascii"), error=quote(str(error)))
+                    span.fail(str(error))
                     self.end(REFUSED_BY_REDIS)
                     return False
                 failures += 1
@@ -210,7 +230,7 @@ class Watcher(Topic):
                     self._figures.reads.observe(trio.current_time() - begun)
                 # While there was nobody, notifications were nobody's either: what this read has found may be old.
                 if self._desertions_seen == self._desertions:
-                    return await self._take(fields if isinstance(fields, dict) else {})
+                    return await self._take(fields if isinstance(fields, dict) else {}, span)
         return False
 
     def _count_failure(self, reason: ReadFailure) -> None:
@@ -225,10 +245,11 @@ class Watcher(Topic):
         # By now everybody may have left, and what is notified is nobody's.
         self._desertions_seen = self._desertions if self.peers else -1
 
-    async def _take(self, fields: Hash) -> bool:
+    async def _take(self, fields: Hash, span: Span) -> bool:
         """Tell what the hash has become; return whether clients had been told something else."""
         since, self._awaited_since = min(self._awaited_since, trio.current_time()), math.inf
-        snapshot = self._evaluate(fields)
+        with span.child("evaluate", fields=len(fields)):
+            snapshot = self._evaluate(fields)
         known = self._snapshot is not None
         unchanged = snapshot == self._snapshot
         if self._push_every_change:
@@ -241,7 +262,9 @@ class Watcher(Topic):
         self._snapshot = snapshot
         self._frame = snapshot.frame()
         self._told = set(self.peers)
-        clients = await self.broadcast(Frames(self._frame, 1))
+        with span.child("write", bytes=len(self._frame)) as writing:
+            clients = await self.broadcast(Frames(self._frame, 1))
+            writing.note(clients=clients)
         self._counters.delivered(clients, since)
         self._log.debug("diff sent", run_id=self._key.decode("ascii"), clients=clients)
         return known

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from common.logs import Logger
     from common.metrics import Counters
     from common.redis.link import Link
+    from common.tracing import Tracer
 
 
 def _make_topic(
-    settings: StatusSettings, counters: Counters, log: Logger, link: Link
+    settings: StatusSettings, counters: Counters, tracer: Tracer, log: Logger, link: Link
 ) -> Callable[[bytes], StatusTopic]:
-    del link
+    # What it forwards is traced by the hub.
+    del link, tracer
     return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
 
 

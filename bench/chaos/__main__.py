@@ -14,7 +14,8 @@ from typing import NoReturn
 import trio
 
 from bench.chaos import netem
-from bench.chaos.play import Play, Size
+from bench.chaos.play import Play
+from bench.chaos.programme import Size
 from bench.chaos.schedule import draw
 from bench.verdicts import render
 

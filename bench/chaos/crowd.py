@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.chaos.stage import Stage
+    from tests.support.client import Client
 
 AGAIN: Final = (0.1, 0.5)
 """Seconds until a client comes back, from and to."""
@@ -240,3 +241,21 @@ def invite(stage: Stage, seed: int, *, channels: list[str], runs: list[str], sta
 def texts(visit: Visit) -> list[tuple[float, bytes]]:
     """The text frames of a conversation, each with the time at which it came."""
     return [(seen.time, seen.payload) for seen in visit.client.seen if seen.opcode == TEXT]
+
+
+def last_message(guest: Guest) -> bytes | None:
+    """The last that its conversation has brought; None if there is no conversation, or nothing came."""
+    visit = guest.visit
+    frames = [] if visit is None else visit.client.messages
+    return frames[-1] if frames else None
+
+
+def has_got(frame: bytes, client: Client) -> bool:
+    """Whether it is among the last that the client got."""
+    return frame in client.texts[-60:]
+
+
+def name_of(visit: Visit) -> str:
+    """Whose conversation it is, for a person."""
+    guest = visit.guest
+    return f"{visit.address} {guest.path} {guest.manner.value} {'far' if guest.far else 'near'}"

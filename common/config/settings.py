@@ -63,6 +63,10 @@ class Settings(DaemonSettings):
         "comma-separated patterns such as *.example.gov, which pages may connect; empty: all"
     )
     metrics_enabled: bool = fields.boolean("false", "serve /metrics")
+    traces_enabled: bool = fields.boolean(
+        "false",
+        "send OpenTelemetry traces, with the extra otel; OTEL_EXPORTER_OTLP_ENDPOINT and its like say where to",
+    )
     drain_timeout: float = fields.duration("15s", "how long the end of the process waits for its clients", zero=True)
     drain_spread: float = fields.duration("0s", "spreads the hang-ups over this time, DRAIN_TIMEOUT at most", zero=True)
     drain_delay: float = fields.duration(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from common.tracing import NO_SPAN
 from common.web.accepted import LINGER, linger
 from common.web.forwarded import client_address
 from common.web.handshake import is_users
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from common.config import IPNetwork
     from common.logs import Logger
     from common.metrics import Counters
+    from common.tracing import Span, Tracer
     from common.web.accepted import Accepted
     from common.web.http import Head, Response
     from common.web.turns import Turns
@@ -33,17 +35,42 @@ if TYPE_CHECKING:
 class Exchange:
     """What `accepted` asks, and its answer. `id` is in every log line of the socket."""
 
-    __slots__ = ("_answered", "_asked_at", "_counters", "_log", "_written", "accepted", "address", "head", "id")
+    __slots__ = (
+        "_accepted_at",
+        "_answered",
+        "_asked_at",
+        "_counters",
+        "_log",
+        "_tracer",
+        "_written",
+        "accepted",
+        "address",
+        "head",
+        "id",
+        "span",
+    )
 
-    def __init__(self, accepted: Accepted, *, id: str, counters: Counters, log: Logger) -> None:  # noqa: A002 - as above
+    def __init__(
+        self,
+        accepted: Accepted,
+        *,
+        id: str,  # noqa: A002 - as above
+        counters: Counters,
+        tracer: Tracer,
+        log: Logger,
+    ) -> None:
         self.id = id
         self.accepted = accepted
         self.address = accepted.address
         """The client's. While no head was read, the socket's other end; then a trusted proxy's word for it counts."""
         self.head: Head | None = None
         """The request; None when none came that could be read."""
+        self.span: Span = NO_SPAN
+        """The trace of a user's handshake, from its head to its answer."""
         self._counters = counters
+        self._tracer = tracer
         self._log = log
+        self._accepted_at = trio.current_time()
         self._asked_at: float | None = None
         self._answered = False
         self._written = False
@@ -66,6 +93,15 @@ class Exchange:
         if is_users(head):
             self._asked_at = trio.current_time()
             self._counters.answers.in_flight += 1
+            if self._tracer.recording:
+                parents = head.values(b"traceparent")
+                self.span = self._tracer.begin(
+                    "handshake",
+                    since=self._accepted_at,
+                    # More than one is as good as none, says W3C's Trace Context.
+                    parent=parents[0] if len(parents) == 1 else None,
+                    connection=self.id,
+                )
         return head
 
     def upgrading(self) -> None:
@@ -74,6 +110,8 @@ class Exchange:
 
     async def answer(self, response: Response) -> None:
         """Write the answer and end our side of the connection, within `LINGER`. The end is for `linger`."""
+        if response.reason:
+            self.span.note(reason=response.reason)
         self._count(response.status)
         head = self.head
         if response.reason:
@@ -103,6 +141,8 @@ class Exchange:
         if self._asked_at is not None and not self._answered:
             self._answered = True
             self._counters.answers.in_flight -= 1
+            self.span.note(cancelled=True)
+            self._end_span()
 
     def _count(self, status: int) -> None:
         """An answer is about to go out. A second one, after something went wrong, is not counted."""
@@ -114,3 +154,12 @@ class Exchange:
         answers.server_errors += status >= HTTPStatus.INTERNAL_SERVER_ERROR
         answers.in_flight -= 1
         answers.seconds += trio.current_time() - self._asked_at
+        self.span.note(status=int(status))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.span.fail(HTTPStatus(status).phrase)
+        self._end_span()
+
+    def _end_span(self) -> None:
+        self.span.end()
+        # The exchange lives as long as the conversation.
+        self.span = NO_SPAN

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from common.fleet import Fleet
     from common.logs import Logger
     from common.metrics import Counters
+    from common.tracing import Span, Tracer
     from common.web.accepted import Accepted
     from common.web.admission import Ticket
     from common.web.handshake import Route
@@ -79,6 +80,7 @@ class Server:
         counters: Counters,
         route: Callable[[Target], Route],
         fleet: Fleet,
+        tracer: Tracer,
         log: Logger,
     ) -> None:
         self._policy = policy
@@ -93,6 +95,8 @@ class Server:
         """The daemon's, pure."""
         self._fleet = fleet
         """The service's: the other processes, of which some may come and go."""
+        self._tracer = tracer
+        """The process's."""
         self._log = log
         """The process's."""
         self._turns = Turns()
@@ -122,7 +126,13 @@ class Server:
 
     async def serve(self, accepted: Accepted) -> None:
         """Serve one socket and close it. Only `Cancelled` comes out."""
-        exchange = Exchange(accepted, id=f"{self._pid}-{next(self._numbers)}", counters=self._counters, log=self._log)
+        exchange = Exchange(
+            accepted,
+            id=f"{self._pid}-{next(self._numbers)}",
+            counters=self._counters,
+            tracer=self._tracer,
+            log=self._log,
+        )
         ticket: Ticket | None = None
         try:
             ticket, full = self._admit(accepted)
@@ -184,11 +194,12 @@ class Server:
 
     async def _upgrade(self, exchange: Exchange, upgrade: Upgrade) -> None:
         """Follow the topic, wait until Redis has acknowledged it, and converse, or say why that can't be."""
+        exchange.span.note(**upgrade.route.fields)
         peer = self._conversations.peer(exchange.accepted, upgrade.route)
         topic = self._hub.join(upgrade.route.channel, peer)
         try:
             with self._conversations.expecting():
-                obstacle = await self._obstacle(topic, peer)
+                obstacle = await self._obstacle(topic, peer, exchange.span)
                 if obstacle is not None:
                     await exchange.answer(obstacle)
             if obstacle is None:
@@ -196,10 +207,10 @@ class Server:
         finally:
             self._hub.leave(topic, peer)
 
-    async def _obstacle(self, topic: Topic, peer: Peer) -> Response | None:
+    async def _obstacle(self, topic: Topic, peer: Peer, span: Span) -> Response | None:
         """Wait for the topic's subscription; return the refusal if the conversation can't begin."""
         try:
-            await self._hub.wait_ready(topic)
+            await self._hub.wait_ready(topic, span)
         except OutageError as error:
             return _unavailable("redis_unavailable", str(error))
         except RedisTimeoutError:

@@ -151,7 +151,7 @@ def as_count(value: object, where: str) -> int:
 def as_number(value: object, where: str) -> float:
     """A number that is not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
-        raise GarbageError(f"{where} is no number that can be")
+        raise GarbageError(f"{where} is not a number from 0 to {LARGEST}")
     return float(value)
 
 
@@ -166,14 +166,14 @@ def as_text(value: object, where: str) -> str:
     """A short text of printable characters."""
     # A lone surrogate, which JSON can write, can't be sent on; neither print nor page has a use for the rest.
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise GarbageError(f"{where} is no text that can be")
+        raise GarbageError(f"{where} is not a printable text of at most {LONGEST_TEXT} characters")
     return value
 
 
 def as_texts(value: object, where: str) -> tuple[str, ...]:
     """A list of such texts."""
     if not isinstance(value, list) or len(value) > LONGEST_LIST:
-        raise GarbageError(f"{where} is no list that can be")
+        raise GarbageError(f"{where} is not a list of at most {LONGEST_LIST} texts")
     return tuple(as_text(item, where) for item in value)
 
 

@@ -2,7 +2,8 @@
 
 The sockets are shared with other processes, and the kernel hands a newcomer to any of those that accept. One that
 shuts its door leaves the newcomers to the others; one that leaves it does so for good, and they wait for whoever comes
-after it; one that closes it no longer holds the port.
+after it; one that closes it no longer holds the port. Where newcomers wait for the start, nobody's `reopen` lets them
+in: only `open` does, once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Door:
-    """Made open, unless `shut`. `run` is owned by the nursery of the sockets' tasks."""
+    """Made open, unless newcomers are to wait until `open`. `run` is owned by the nursery of the sockets' tasks."""
 
-    def __init__(self, *, shut: bool = False) -> None:
-        self._shut = shut
+    def __init__(self, *, waits: bool = False) -> None:
+        self._waits = waits
+        self._shut = False
         self._left = False
         self._closed = False
         self._turn = trio.CancelScope()
@@ -34,7 +36,7 @@ class Door:
         """
         while not self._closed:
             with trio.CancelScope() as self._turn:
-                if self._shut:
+                if not self._accepts:
                     await trio.sleep_forever()
                 async with trio.open_nursery() as nursery:
                     for listener in listeners:
@@ -42,26 +44,35 @@ class Door:
         for listener in listeners:
             listener.close()
 
+    @property
+    def _accepts(self) -> bool:
+        return not (self._waits or self._shut or self._left)
+
+    def open(self) -> None:
+        """The start is over: who has waited for it is let in, unless it was shut or left meanwhile."""
+        self._turn_to(waits=False)
+
     def shut(self) -> None:
         """Leave newcomers to the other processes, until `reopen`."""
         self._turn_to(shut=True)
 
     def reopen(self) -> None:
-        """Accept again, unless it was left."""
-        if not self._left:
-            self._turn_to(shut=False)
+        """Undo `shut`."""
+        self._turn_to(shut=False)
 
     def leave(self) -> None:
         """Shut it, whoever asks to open it again."""
-        self._left = True
-        self._turn_to(shut=True)
+        self._turn_to(left=True)
 
     def close(self) -> None:
         """Give the port up."""
         self._closed = True
         self._turn.cancel()
 
-    def _turn_to(self, *, shut: bool) -> None:
-        if shut is not self._shut:
-            self._shut = shut
+    def _turn_to(self, *, waits: bool | None = None, shut: bool | None = None, left: bool | None = None) -> None:
+        accepted = self._accepts
+        self._waits = self._waits if waits is None else waits
+        self._shut = self._shut if shut is None else shut
+        self._left = self._left if left is None else left
+        if self._accepts is not accepted:
             self._turn.cancel()

@@ -1,7 +1,7 @@
 """A worker's side of the channel to its parent.
 
-`Member.run` is owned by the worker's outer nursery. It ends when the parent is gone, and then sets `orphaned`: a worker
-without a parent drains and goes, like one that was told to.
+`Member.run` is owned by the worker's outer nursery. It ends when the parent is gone or talks nonsense, and then sets
+`orphaned`: a worker without a parent drains and goes, like one that was told to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Member:
         self.introduced = trio.Event()
         """Set when the parent has said for the first time whether the daemon is ready, or is gone and never will."""
         self.orphaned = trio.Event()
-        """Set when the parent is gone."""
+        """Set when the parent is gone, or not understood."""
+        self.breach = ""
+        """What was not understood; empty while the parent keeps to the protocol."""
         self.told_to_drain = trio.Event()
         """Set when the parent has said that the whole daemon drains."""
         self.told_to_end = trio.Event()
@@ -54,19 +56,25 @@ class Member:
         except NoAnswerError as error:
             raise FleetError("the other workers did not answer in time") from error
         except ChannelError as error:
-            raise FleetError("the supervisor is gone") from error
+            raise FleetError(self.loss()) from error
 
     async def run(self, answers: Answers) -> None:
-        """Hear the parent, and answer it, until it is gone."""
+        """Hear the parent, and answer it, until it is gone or says what is not understood."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
-            # A parent that talks nonsense is no parent.
-            with suppress(ChannelError):
+            try:
                 await self._channel.run(answers, {DRAIN: self.told_to_drain.set, AT_ONCE: self.told_to_end.set})
+            except ChannelError as error:
+                # A parent that talks nonsense is no parent.
+                self.breach = str(error)
             nursery.cancel_scope.cancel()
         self.orphaned.set()
         # Whoever waits for a first word must not hold up the end.
         self.introduced.set()
+
+    def loss(self) -> str:
+        """What became of the parent, once it is no parent any more."""
+        return f"the supervisor is not understood: {self.breach}" if self.breach else "the supervisor is gone"
 
     async def _follow(self) -> None:
         known: bool | None = None

@@ -3,7 +3,8 @@
 A signal       it drains, and leaves newcomers to its siblings: they may be serving on. Whoever signals all processes
                at once signals the parent too, whose word follows.
 The parent     the whole daemon drains: every worker answers newcomers with 503 until its end. Or there is no time.
-Nobody left    the parent is gone: the port is given up first, since a successor needs it, and then it drains.
+Nobody left    the parent is gone, or not understood: the port is given up first, since a successor needs it, and then
+               it drains.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ async def heed_orders(signalled: trio.Event, member: Member, door: Door, stop: t
     async def heed_loss() -> None:
         await member.orphaned.wait()
         door.close()
-        log.warning("supervisor is gone")
+        if member.breach:
+            log.warning("supervisor is not understood", error=member.breach)
+        else:
+            log.warning("supervisor is gone")
         stop.set()
 
     async with trio.open_nursery() as nursery:

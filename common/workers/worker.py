@@ -24,6 +24,7 @@ from common.workers.questions import Standing
 
 if TYPE_CHECKING:
     from common.logs import Logger
+    from common.tracing import Tracer
 
 S = TypeVar("S", bound=Settings)
 
@@ -76,7 +77,7 @@ def shared_out(settings: S, worker: int) -> S:
     )
 
 
-async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log: Logger) -> int:
+async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, tracer: Tracer, log: Logger) -> int:
     """Serve until told to end, or until the parent is gone; return the exit code.
 
     Signals, however many, are one order to drain; that there is no time for it is the parent's word alone.
@@ -90,7 +91,14 @@ async def serve_worker(daemon: Daemon[S], settings: S, inherited: Inherited, log
         stop, ready = trio.Event(), Standing()
         code: int = Exit.FAILED
         member = Member(channel)
-        service = DaemonService(daemon, shared_out(settings, inherited.worker), log, fleet=member, kept=inherited.kept)
+        service = DaemonService(
+            daemon,
+            shared_out(settings, inherited.worker),
+            log,
+            tracer=tracer,
+            fleet=member,
+            kept=inherited.kept,
+        )
         answers = WorkerAnswers(service.report, Probe(service, daemon.name, str(inherited.worker)), ready)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(member.run, answers.by_name())

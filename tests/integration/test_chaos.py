@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from bench.chaos.faults import CLIENT_WAY, PROCESS, REDIS, REDIS_WAY, Fault
-from bench.chaos.play import Play, Size
+from bench.chaos.play import Play
+from bench.chaos.programme import Size
 from bench.chaos.schedule import Act, draw
 from bench.verdicts import render
 from tests.support.raw import PATIENCE

@@ -94,7 +94,7 @@ def environment(
 ) -> dict[str, str]:
     """The test's own environment, with `settings` (`{"ping_interval": "1s"}`) for the daemon, which is patient else."""
     known = DAEMONS[module]
-    others = ("REDIS_", *(other.prefix for other in DAEMONS.values()))
+    others = ("REDIS_", "OTEL_", *(other.prefix for other in DAEMONS.values()))
     ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     if redis is not None:
         ours[known.variable("redis_url")] = redis if isinstance(redis, str) else redis.url(known.database)
@@ -276,17 +276,18 @@ async def open_daemon(
     stdout: int | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[DaemonProcess]:
     """Start the daemon and enter the block when it is healthy, or only listening; at its end, SIGTERM and exit `code`.
 
     `expect` are the messages of warnings and errors that the test provokes. With a `stdout` of its own (a descriptor)
     there is no log to be read: the test gives a `listen_addr` and waits for the daemon itself. It runs in the project's
-    directory, or in `cwd`, and inherits `pass_fds`.
+    directory, or in `cwd`, and inherits `pass_fds`. `variables` are of its environment too, by their whole names.
     """
     with _file() as out, _file() as err:
         process = spawn(
             (*_PYTHON, module) if command is None else command,
-            environment(redis, settings, module=module),
+            {**environment(redis, settings, module=module), **variables},
             out.fileno() if stdout is None else stdout,
             err.fileno(),
             cwd,

@@ -1,8 +1,9 @@
-"""A small receiver of alerts on a real port, which is there only as long as its block."""
+"""Small receivers of what daemons post, on a real port, which is there only as long as a block."""
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +17,21 @@ if TYPE_CHECKING:
 
 
 @attrs.define
-class Receiver:
-    """What it has taken, over all of its blocks."""
+class PostReceiver:
+    """Takes the body of each request, over all of its blocks; port 0 is one that the first of them chooses."""
 
     port: int
-    alerts: list[dict[str, Any]] = attrs.field(factory=list)
 
-    @property
-    def url(self) -> str:
-        """What OPS_ALERT_WEBHOOK has to say."""
-        return f"http://{HOST}:{self.port}/alerts"
-
-    def told(self, kind: str) -> list[tuple[str, str, str]]:
-        """What was told of a kind, in order: of which source, from what, to what."""
-        return [(alert.get("source", ""), alert["from"], alert["to"]) for alert in self.alerts if alert["kind"] == kind]
+    @abstractmethod
+    def take(self, body: bytes) -> None:
+        """One body."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Listen for the block."""
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(self.port, host=HOST)
+            self.port = listeners[0].socket.getsockname()[1]
             nursery.start_soon(trio.serve_listeners, self._serve, listeners)
             yield
             nursery.cancel_scope.cancel()
@@ -49,7 +45,7 @@ class Receiver:
                     if not chunk:
                         return
                     data += chunk
-                self.alerts.append(json.loads(bytes(data).partition(b"\r\n\r\n")[2]))
+                self.take(bytes(data).partition(b"\r\n\r\n")[2])
                 await stream.send_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         except trio.BrokenResourceError:
             return
@@ -63,3 +59,23 @@ class Receiver:
             line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
         ]
         return len(body) >= int(lengths[0])
+
+
+@attrs.define
+class Receiver(PostReceiver):
+    """One of alerts."""
+
+    alerts: list[dict[str, Any]] = attrs.field(factory=list)
+
+    @property
+    def url(self) -> str:
+        """What OPS_ALERT_WEBHOOK has to say."""
+        return f"http://{HOST}:{self.port}/alerts"
+
+    def take(self, body: bytes) -> None:
+        """See `PostReceiver`."""
+        self.alerts.append(json.loads(body))
+
+    def told(self, kind: str) -> list[tuple[str, str, str]]:
+        """What was told of a kind, in order: of which source, from what, to what."""
+        return [(alert.get("source", ""), alert["from"], alert["to"]) for alert in self.alerts if alert["kind"] == kind]

@@ -19,6 +19,7 @@ import trio.testing
 from common import daemon
 from common.config import load
 from common.daemon import DaemonService
+from common.tracing import NO_TRACES
 from common.web.accepted import Accepted
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from common.config import Settings
     from common.daemon import Daemon
     from common.logs import Logger
+    from common.tracing import Tracer
 
 PATH = "/run:log"
 CHANNEL = b"run:log"
@@ -183,11 +185,12 @@ async def open_service(
     online: bool = True,
     prepare: Callable[[ScriptedRedis], None] | None = None,
     kept: bool = False,
+    tracer: Tracer = NO_TRACES,
     **variables: str,
 ) -> AsyncIterator[Running]:
     """A service that is ready, or only started unless `online`; `prepare` sees Redis before it is tried.
 
-    `kept` as `DaemonService` has it.
+    `kept` and `tracer` as `DaemonService` has them.
     """
     logbook = Logbook()
     with without_kernel(), pytest.MonkeyPatch.context() as patch:
@@ -202,6 +205,7 @@ async def open_service(
                 logbook.log,
                 connect=redis.connect,
                 rng=random.Random(1),
+                tracer=tracer,
                 kept=kept,
             )
             running = Running(service, redis, logbook)

@@ -15,6 +15,7 @@ from common.fanout import Hub, Topic
 from common.histogram import Histogram
 from common.metrics import Counters, HashFigures
 from common.redis.subscription import Subscription
+from common.tracing import NO_TRACES
 from preflightd.checklist import packaged
 from preflightd.watcher import Watcher
 from tests.support.logbook import Logbook
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from common.disconnect import Disconnect
     from common.redis.link import Link
+    from common.tracing import Tracer
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash
@@ -129,6 +131,7 @@ class Setting:
         rng: random.Random,
         evaluate: Callable[[Hash], Snapshot],
         push_every_change: bool,
+        tracer: Tracer,
     ) -> None:
         self.link = FakeLink()
         self.counters = Counters(delivery=Histogram(), hashes=HashFigures(reads=Histogram()))
@@ -144,6 +147,7 @@ class Setting:
                 rng=rng,
                 counters=self.counters,
                 log=self.logbook.log,
+                tracer=tracer,
             ),
             counters=self.counters,
             log=self.logbook.log,
@@ -195,6 +199,7 @@ async def running(
     *,
     evaluate: Callable[[Hash], Snapshot] | None = None,
     push_every_change: bool = False,
+    tracer: Tracer = NO_TRACES,
 ) -> AsyncIterator[Setting]:
     """A setting; without resyncs unless the test asks for them, so that nothing but notifications mends anything."""
     async with trio.open_nursery() as nursery:
@@ -204,6 +209,7 @@ async def running(
             random.Random(1) if rng is None else rng,
             evaluate or packaged().evaluate,
             push_every_change,
+            tracer,
         )
         await trio.testing.wait_all_tasks_blocked()
         yield setting

@@ -10,6 +10,8 @@ PYTHON: Final = "3.11"
 """Its Python, and the oldest that the project supports."""
 
 DAEMONS: Final = ("statusd", "preflightd", "opsd")
+"""As `common.daemons` has them, which can't be imported here: the image is built by a Python without the wheels."""
+
 USER: Final = 65532
 """Its number is what an orchestrator looks at: not 0."""
 

@@ -70,6 +70,24 @@ async def test_who_comes_during_the_goodbyes_is_the_next_ones(
         await stubborn.send_close()
 
 
+async def test_told_to_end_before_redis_was_there_it_leaves_newcomers_to_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_service(
+        online=False, kept=True, prepare=refuse, redis_max_retries="0", drain_delay="1m"
+    ) as running:
+        running.stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        # A worker's parent lets all doors be opened for the drain; this one has not been open yet.
+        running.service.door.reopen()
+        client = running.arrive()
+        await client.send_raw(handshake(PATH))
+        await trio.sleep(30)
+        assert (client.status, running.stopped.is_set()) == (None, False)
+        # Where it waits is no part of the daemon.
+        del running.sockets[client]
+
+
 async def test_during_the_delay_before_it_newcomers_are_served(autojump_clock: MockClock) -> None:
     async with open_service(kept=True, drain_delay="10s") as running:
         running.stop.set()

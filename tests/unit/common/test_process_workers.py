@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -16,13 +16,11 @@ from common.daemon_cli import program
 from common.notify import Notifier
 from common.process import ProcessParts
 from common.start import Listeners, Start
+from common.tracing import NO_TRACES
 from common.workers.worker import Inherited, shared_out
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
-
-if TYPE_CHECKING:
-    from common.logs import Logger
 
 
 async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +38,7 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
     settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
     serve: Any = process._serve
     log = Logbook().log
-    parts = ProcessParts(Listeners([], kept=False), None, Notifier(None, None, log))
+    parts = ProcessParts(Listeners([], kept=False), None, Notifier(None, None, log), NO_TRACES)
     assert await serve(STATUSD, settings, {}, parts, log, False, trio.Event()) == 0
     assert patience == [35.0]
 
@@ -67,7 +65,7 @@ def test_no_limit_is_none_for_anybody() -> None:
 def test_a_worker_knows_all_that_its_parent_gave_it(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[Inherited] = []
 
-    async def serve_worker(_daemon: object, _settings: object, inherited: Inherited, _log: Logger) -> int:
+    async def serve_worker(_daemon: object, _settings: object, inherited: Inherited, *_: object) -> int:
         known.append(inherited)
         await trio.lowlevel.checkpoint()
         return 0

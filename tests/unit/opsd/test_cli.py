@@ -8,10 +8,11 @@ import socket
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
+import trio
 
 from common.cli import run
 from common.config import load, rows
-from opsd.check import check
+from opsd.check import MARGIN, check
 from opsd.cli import OPSD
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
@@ -72,6 +73,28 @@ def test_a_taken_port_is_one_line_and_exit_2(capfd: pytest.CaptureFixture[str]) 
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line["msg"] for line in lines] == ["open files limit", "can't listen"]
     assert (lines[-1]["level"], lines[-1]["address"]) == ("error", address)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("100ms", 0.1), ("5s", 5.0)])
+async def test_a_check_waits_as_long_as_a_source_may_take(
+    given: str, seconds: float, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async def finds_redis(*_: object, **__: object) -> bool:
+        return True
+
+    async def no_tmux(_: Tmux) -> TmuxStatus:
+        return TmuxStatus(available=False, reason="not installed", sessions=(), name="run-status", attach="")
+
+    monkeypatch.setattr("opsd.check.check_redis", finds_redis)
+    monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [HandSource("statusd"), HandSource("other")])
+    monkeypatch.setattr(Tmux, "status", no_tmux)
+    out, begun = io.StringIO(), trio.current_time()
+    assert await check(load(OpsSettings, {"OPS_WORKERS_TIMEOUT": given}).settings, out) == 0
+    assert trio.current_time() - begun == pytest.approx(seconds + MARGIN)
+    assert out.getvalue().splitlines()[1:3] == [
+        "warning: statusd: unavailable: not asked yet",
+        "warning: other: unavailable: not asked yet",
+    ]
 
 
 async def test_a_check_that_finds_redis_says_what_each_source_and_tmux_have_to_say(

@@ -123,3 +123,18 @@ def test_a_part_does_not_load(module: str, foreign: str) -> None:
     # In a process of its own, for here everything is loaded.
     program = f"import sys, {module}; sys.exit({foreign!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=PATIENCE, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["statusd.daemon", "preflightd.daemon", "common.daemon_cli", "opsd.cli"])
+def test_a_daemon_loads_nothing_of_opentelemetry(module: str) -> None:
+    """redis-py would, where it is installed."""
+    program = (
+        "import sys; from common.early import begin; begin();"
+        f"import redis, {module};"
+        "loaded = [name for name, module in sys.modules.items() if name.startswith('opentelemetry') and module];"
+        "sys.exit(' '.join(loaded) or 0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, timeout=PATIENCE, check=False, capture_output=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, b""), ended.stderr

@@ -15,8 +15,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.image import python
-from tools.image.contents import BILL
+from common.daemons import DAEMONS
+from tools.image import contents, python
 
 TREE: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
@@ -24,7 +24,7 @@ PROJECT: Final = tomllib.loads((TREE / "pyproject.toml").read_text())
 EXTRAS: Final = {
     "requirements-runtime.lock": [],
     "requirements-demo.lock": ["cli", "embedded"],
-    "requirements.lock": ["bench", "cli", "dev", "embedded"],
+    "requirements.lock": ["bench", "cli", "dev", "embedded", "otel"],
 }
 """What each lock serves, beside the daemons."""
 
@@ -91,13 +91,13 @@ def test_a_lock_has_what_its_packages_ask_for_and_nothing_else(name: str) -> Non
 
 
 def test_every_dependency_has_a_line_that_says_why() -> None:
-    text = (TREE / "README.md").read_text()
+    text = (TREE / "README.md").read_text().partition("## Dependencies")[2]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
     told = {canonicalize_name(name) for row in rows for name in re.findall(r"[\w.-]+", row.partition(" (")[0])}
     optional: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
     asked = {canonicalize_name(requirement.name) for requirement in wanted(list(optional))}
-    # k6 is no dependency of the project, and uPlot a copy.
-    assert told - {"package", "k6", "uplot"} == asked
+    # k6 and what builds a release are no dependencies of the project, and uPlot is a copy.
+    assert told - {"package", "k6", "build", "twine", "pipx", "uplot"} == asked
 
 
 def test_the_locks_agree() -> None:
@@ -135,6 +135,10 @@ def test_the_image_is_built_from_files_that_its_builder_sees() -> None:
     assert packages <= set(copied)
 
 
+def test_the_image_has_every_daemon() -> None:
+    assert contents.DAEMONS == tuple(DAEMONS)
+
+
 def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commands: list[list[str]] = []
     pip = tmp_path / "build" / "lib" / "python3" / "site-packages" / "pip"
@@ -155,7 +159,7 @@ def test_the_image_is_labelled_with_the_projects_version() -> None:
 
 
 def test_the_image_names_the_list_of_its_parts() -> None:
-    assert f'run-status-daemons.sbom="/{BILL}"' in (TREE / "Containerfile").read_text()
+    assert f'run-status-daemons.sbom="/{contents.BILL}"' in (TREE / "Containerfile").read_text()
 
 
 def test_a_release_is_built_by_what_builds_everywhere_else() -> None:

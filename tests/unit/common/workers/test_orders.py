@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from common.fleet import FleetError
 from common.web.door import Door
 from common.workers.channel import WorkerChannel
 from common.workers.member import Member
@@ -49,12 +50,12 @@ class Listener:
 class Worker:
     """A worker's orders, and its door with two listeners."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         self.logbook = Logbook()
         self.parent = WorkerChannel(ours, self.logbook.log)
         self.member = Member(WorkerChannel(theirs, self.logbook.log))
-        self.door = Door()
+        self.door = Door(waits=waits)
         self.listeners = [Listener(), Listener()]
         self.signalled = trio.Event()
         self.stop = trio.Event()
@@ -86,14 +87,14 @@ class Worker:
 
 
 @asynccontextmanager
-async def open_worker() -> AsyncIterator[Worker]:
-    """A worker that serves."""
-    worker = Worker()
+async def open_worker(*, waits: bool = False) -> AsyncIterator[Worker]:
+    """A worker that serves, or whose newcomers still wait for its start."""
+    worker = Worker(waits=waits)
     async with trio.open_nursery() as nursery:
         for run in (worker.heed, worker.run_door, partial(worker.member.run, {})):
             nursery.start_soon(run)
         await trio.testing.wait_all_tasks_blocked()
-        assert (worker.accepting(), worker.stop.is_set()) == ({1}, False)
+        assert (worker.accepting(), worker.stop.is_set()) == ({not waits}, False)
         yield worker
         nursery.cancel_scope.cancel()
 
@@ -121,6 +122,32 @@ async def test_when_all_drain_it_answers_newcomers(autojump_clock: MockClock, fi
         assert not worker.ended.is_set()
 
 
+@pytest.mark.parametrize("first", ["signal", "parent"])
+async def test_an_order_to_drain_lets_nobody_in_who_waits_for_the_start(autojump_clock: MockClock, first: str) -> None:
+    async with open_worker(waits=True) as worker:
+        if first == "signal":
+            worker.signalled.set()
+            await trio.testing.wait_all_tasks_blocked()
+        await worker.told(DRAIN)
+        assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {False})
+
+
+async def test_the_end_of_the_start_opens_no_door_that_was_shut_or_left_meanwhile(autojump_clock: MockClock) -> None:
+    async with open_worker(waits=True) as worker:
+        worker.door.shut()
+        worker.door.open()
+        await trio.testing.wait_all_tasks_blocked()
+        assert worker.accepting() == {0}
+        worker.door.reopen()
+        await trio.testing.wait_all_tasks_blocked()
+        assert worker.accepting() == {1}
+        worker.door.leave()
+        worker.door.open()
+        worker.door.reopen()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (worker.accepting(), worker.closed()) == ({0}, {False})
+
+
 @pytest.mark.parametrize("before", ["serving", "signalled", "draining"])
 async def test_without_a_parent_it_gives_the_port_up_and_drains(autojump_clock: MockClock, before: str) -> None:
     async with open_worker() as worker:
@@ -133,6 +160,16 @@ async def test_without_a_parent_it_gives_the_port_up_and_drains(autojump_clock: 
         assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {True})
         assert [line["msg"] for line in worker.logbook.lines] == ["supervisor is gone"]
         assert not worker.ended.is_set()
+
+
+async def test_a_parent_that_is_not_understood_is_none(autojump_clock: MockClock) -> None:
+    async with open_worker() as worker:
+        await worker.told("dance")
+        assert (worker.stop.is_set(), worker.accepting(), worker.closed()) == (True, {0}, {True})
+        [line] = worker.logbook.lines
+        assert (line["msg"], line["error"]) == ("supervisor is not understood", "neither question nor answer")
+        with pytest.raises(FleetError, match="not understood: neither question nor answer"):
+            await worker.member.report()
 
 
 async def test_nobody_waits_for_the_first_word_of_a_parent_that_is_gone(autojump_clock: MockClock) -> None:
