@@ -20,11 +20,12 @@ _ITEM: Final = re.compile(r"(?:\d+\.|-) ")
 _SPAN: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _ASSIGNMENT: Final = re.compile(r"[A-Z][A-Z0-9_]*=.*", re.DOTALL)
 _SEPARATORS: Final = frozenset({"|", "||", "&&", ";"})
+_ADDRESS: Final = re.compile(r"[a-z+]+://")
 _KEYWORDS: Final = frozenset({"while", "do", "done"})
 
 COMMANDS: Final = frozenset({"", "sh"})
 """The words behind a fence that say: commands."""
-OTHERS: Final = frozenset({"text", "json", "mermaid"})
+OTHERS: Final = frozenset({"text", "json", "diff", "mermaid"})
 """Those that say: none."""
 
 
@@ -80,10 +81,11 @@ def _until(lines: Iterator[str], fence: str) -> Iterator[str]:
 
 
 def command_lines(text: str, programs: Collection[str]) -> Iterator[str]:
-    """Every line of a block of commands, and the code in prose that starts one of `programs` with an argument."""
+    """Every line of a block of commands, unless it is an address, and the code in prose that starts one of `programs`
+    with an argument."""
     for block in blocks(text):
         if block.kind in COMMANDS:
-            yield from (line for line in block.lines if line.strip())
+            yield from (line for line in block.lines if line.strip() and not _ADDRESS.match(line))
     for span in _SPAN.findall(_without_fences(text)):
         if span.partition(" ")[0] in programs and " " in span:
             yield span.replace(r"\|", "|")

@@ -14,8 +14,19 @@ from mkdocs.structure.files import File, Files
 from tools.site.documents import attachments, documents
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.livereload import LiveReloadServer
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Called by MkDocs first: what `nav` has no place for is below More."""
+    root = Path(config.config_file_path).parent
+    placed = set(_places(config.nav or []))
+    more = [place for path in documents(root) if (place := path.relative_to(root).as_posix()) not in placed]
+    if config.nav and more:
+        config.nav = [*config.nav, {"More": more}]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -35,3 +46,14 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> Liv
     for path in documents(Path(config.config_file_path).parent):
         server.watch(str(path))
     return server
+
+
+def _places(nav: object) -> Iterator[str]:
+    """The documents of a nav, or of a part of it: names, lists, and titles with either."""
+    match nav:
+        case str():
+            yield nav
+        case dict():
+            yield from (place for part in nav.values() for place in _places(part))
+        case list():
+            yield from (place for part in nav for place in _places(part))

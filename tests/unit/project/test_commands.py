@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from bench.chaos import netem
 from common.cli import run
@@ -93,7 +94,7 @@ class Checks:
             parse(self._monkeypatch, PROGRAMS[command.program], list(command.arguments))
             return
         found = getattr(self, command.program.replace("-", "_"), None)
-        assert found is not None, f"nothing is known of {command.program}"
+        assert found is not None, f"nothing is known of {command.program}: it wants a method here"
         found(command.arguments)
 
     @staticmethod
@@ -127,7 +128,10 @@ class Checks:
 
     def pip(self, words: tuple[str, ...]) -> None:
         assert words[0] in {"install", "wheel"}
-        assert set(words[1:]) <= {"--no-deps", "."}
+        for word in set(words[1:]) - {"--no-deps", "."}:
+            requirement = Requirement(word)
+            assert requirement.name == PROJECT["name"], word
+            assert requirement.extras <= set(PROJECT["optional-dependencies"]), word
 
     def pipx(self, words: tuple[str, ...]) -> None:
         match words:
@@ -295,6 +299,7 @@ def test_the_documents_have_commands_of_every_kind() -> None:
         "curl http://localhost:9002/no-such-page",
         "pipx install ./another-0.1.0-py3-none-any.whl",
         "systemctl restart nobody",
+        "pip install another",
         "nsenter --target PID --net tc qdisc add dev eth0 root netem delay 1s",
         "nobody knows this",
     ],

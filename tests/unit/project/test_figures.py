@@ -50,6 +50,8 @@ def a_second(microseconds: float) -> float:
         (CAPACITY, "the last has the message {:.0f} ms after", "p99_ms", "fanout-1000", "statusd", float),
         (CAPACITY, "with 3,000 after {:.0f} ms", "p99_ms", "fanout-3000", "statusd", float),
         (DECISIONS, "{:.1f} µs of CPU a message at 1,000 clients", "cpu_us", "fanout-1000", "statusd", float),
+        (DECISIONS, "with a connection each (`websockets`) {:.0f} KB each", "redis_kb", "memory", "websockets", float),
+        (DECISIONS, "KB each, and {:,.0f} of its `maxclients`", "redis_connections", "memory", "websockets", float),
         (DECISIONS, "the others' p99 is {:.2f} of that without it", "isolation", "stalled", "statusd", float),
     ],
 )

@@ -88,6 +88,19 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
+def test_a_document_without_a_place_is_below_more(little: Path, tmp_path: Path) -> None:
+    write_links(little, [])
+    (little / "docs/other.md").write_text("# Other\n")
+    with (little / "mkdocs.yml").open("a") as configuration:
+        configuration.write("nav:\n  - Home: README.md\n  - Pages:\n      - Page: docs/page.md\n")
+    build_site(little, tmp_path / "site")
+    page = (tmp_path / "site/index.html").read_text("utf-8")
+    more = re.search(r">More<(.*?)</ul>", page, re.DOTALL)
+    assert more is not None
+    assert re.findall(r'href="([^"]+)"', more[1]) == ["docs/other.html"]
+
+
+@pytest.mark.usefixtures("quiet")
 def test_links_that_lead_somewhere_are_good(little: Path, tmp_path: Path) -> None:
     good = ("page.md", "../README.md#home", "../SCRIPT", "#page", "https://example.org/")
     write_links(little, good)
