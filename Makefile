@@ -137,7 +137,7 @@ wheels: ## ask the index for a wheel of every locked package, for every Python a
 
 # Elsewhere an environment is its maker's to remove.
 clean: ## remove the virtual environments in this directory and everything else that can be made again
-	rm -rf .venv .venv-dev .venv-load .venv-lock build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev .venv-load .venv-lock build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define find_python
