@@ -101,7 +101,7 @@ async def test_sources_have_their_time_together_and_tmux_its_line(
 
     async def has_tmux(_: Tmux) -> TmuxStatus:
         session = TmuxSession("run-status", windows=2, attached=0, created=datetime(2026, 1, 1, tzinfo=UTC))
-        return TmuxStatus(available=True, reason=None, sessions=(session,), name="run-status", attach="tmux attach")
+        return TmuxStatus(available=True, reason="", sessions=(session,), name="run-status", attach="tmux attach")
 
     monkeypatch.setattr(Tmux, "status", has_tmux)
     monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [silent, slow])
