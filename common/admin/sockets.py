@@ -118,7 +118,8 @@ def _remove_stale(path: Path) -> None:
             probe.connect(str(path))
         except ConnectionRefusedError:
             pass
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
+            # Too busy to take us: Linux says so at once, others let us wait.
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
         else:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

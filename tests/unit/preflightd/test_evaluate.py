@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from typing import TYPE_CHECKING, Final
@@ -201,3 +202,21 @@ def test_a_bad_line_ends_it_with_its_number_after_the_answers_before_it(console:
 def test_no_redis_and_no_configuration_is_needed(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFLIGHT_REDIS_URL", "redis://h/no number")
     assert console.evaluate(stdin="{}").code == 0
+
+
+def test_a_reader_that_is_gone_is_no_bad_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its exit code is the one of `common.foreground`: 141, and not a word."""
+
+    def gone(_text: str) -> int:
+        raise BrokenPipeError
+
+    parser = argparse.ArgumentParser()
+    EVALUATE.add_arguments(parser)
+    options = parser.parse_args([])
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    monkeypatch.setattr("sys.stdout.write", gone)
+    with pytest.raises(BrokenPipeError):
+        EVALUATE.run(options)
+    assert capsys.readouterr().err == ""

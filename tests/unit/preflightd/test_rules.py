@@ -49,6 +49,8 @@ REFUSED: Final = {
     '[values]\na = { first = [], latest = [] }\n[checklist.a]\npresent = "a"': "has first and latest together",
     '[values]\na = {}\n[checklist.a]\npresent = "a"': "has none of them; one of first, latest, each, each_present",
     '[values]\na = { first = ["b"] }\nb = "x"\n[checklist.a]\npresent = "b"': 'there is no value "b" above it',
+    rule("present = {}"): "checklist.key.present: a table where a name is wanted",
+    rule('filled = ["one"]'): "checklist.key.filled: a list where a name is wanted",
     rule("present = 5"): "checklist.key.present: a number where a name is wanted",
     rule('present = "oen"'): 'checklist.key.present: there is no value "oen" above it, did you mean "one"?',
     rule('present = "some"'): '"some" stands for several values, and one field is wanted',
@@ -97,6 +99,11 @@ def test_rules_within_rules_have_an_end() -> None:
 def test_a_text_without_utf8_can_come_from_json_only_and_is_refused() -> None:
     with pytest.raises(RulesError, match="a text that has no UTF-8"):
         read_rules({"values": {"a": "\ud800"}, "checklist": {"a": {"present": "a"}}})
+
+
+def test_nothing_can_come_from_json_only_and_is_refused() -> None:
+    with pytest.raises(RulesError, match=r"^checklist\.a\.present: nothing where a name is wanted$"):
+        read_rules({"checklist": {"a": {"present": None}}})
 
 
 def test_a_number_is_a_side() -> None:

@@ -13,6 +13,7 @@ from common.metrics import Counters
 from common.web.frames import text_frame
 from statusd.topic import StatusTopic, status_frame
 from tests.support.logbook import Logbook
+from tests.unit.common.test_fanout import FakePeer
 from tests.unit.common.web.test_frames import read_with_websockets, read_with_wsproto
 
 
@@ -142,3 +143,28 @@ def test_what_is_forwarded_is_neither_counted_nor_said_here() -> None:
     bench = Bench()
     bench.topic.encode([b"x"])
     assert (bench.counters, bench.book.lines) == (Counters(), [])
+
+
+async def test_every_client_gets_every_frame_in_one_piece() -> None:
+    topic = Bench(max_payload=3).topic
+    clients = [FakePeer(), FakePeer()]
+    for client in clients:
+        topic.add(client.as_peer())
+    assert await topic.receive([b"1", b"too big", b"2"], 0.0) == 4, "two frames for each of two"
+    for client in clients:
+        assert client.wire.sent == [(status_frame(b"1") + status_frame(b"2"), 2)]
+
+
+async def test_what_is_dropped_whole_is_not_written_to_anybody() -> None:
+    bench, client = Bench(max_payload=1), FakePeer()
+    bench.topic.add(client.as_peer())
+    assert await bench.topic.receive([b"xx"], 0.0) == 0
+    assert client.wire.sent == []
+
+
+async def test_a_topic_that_everybody_has_left_sends_nothing() -> None:
+    topic, client = Bench().topic, FakePeer()
+    topic.add(client.as_peer())
+    topic.discard(client.as_peer())
+    assert await topic.receive([b"x"], 0.0) == 0
+    assert client.wire.sent == []

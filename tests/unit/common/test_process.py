@@ -1,0 +1,165 @@
+"""The process around a daemon (common/process.py): a private Redis, the operator's listener, and the exit code."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+
+from common import process
+from common.admin.access import Access
+from common.config import ListenAddress, UnixAddress, load
+from common.embedded import EmbeddedRedisError
+from common.exits import Exit
+from common.notify import Notifier
+from common.process import ProcessParts
+from common.redis.url import RedisURL
+from common.secret import Secret
+from common.start import Listeners
+from statusd.daemon import STATUSD
+from statusd.settings import StatusSettings
+from tests.support.logbook import Logbook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+SECRET = Secret.literal("x", "STATUS_REDIS_PASSWORD")
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+@attrs.define
+class Admin:
+    """Of the operator's sockets, what the process hands on."""
+
+    address: ListenAddress | UnixAddress
+    sockets: tuple[object, ...] = ()
+    names: tuple[str, ...] = ("unix:/run/admin.sock",)
+
+
+@attrs.define
+class Bench:
+    """What the process puts together, as its parts see it."""
+
+    logbook: Logbook = attrs.field(factory=Logbook)
+    environ: dict[str, str] = attrs.field(factory=dict)
+    served: list[StatusSettings] = attrs.field(factory=list)
+    operators: list[dict[str, Any]] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+    code: int = Exit.OK
+
+    async def run(
+        self, settings: StatusSettings | None = None, *, embedded: bool = False, admin: Admin | None = None
+    ) -> int:
+        """The exit code of a process that has these settings."""
+        parts = ProcessParts(Listeners([], kept=False), admin, Notifier(None, None, self.logbook.log))  # type: ignore[arg-type]
+        serve: Any = process._serve
+        given = settings or StatusSettings()
+        code: int = await serve(STATUSD, given, self.environ, parts, self.logbook.log, embedded, trio.Event())
+        return code
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A process whose daemon drains at once, with `bench.code`; its operator's listener only notes what it is given."""
+    made = Bench()
+
+    class Service:
+        def __init__(self, _daemon: object, settings: StatusSettings, _log: object, *, kept: bool) -> None:
+            assert not kept
+            made.served.append(settings)
+            self.ready = trio.Event()
+            self.fleet = self
+            self.report: Callable[[], None] = lambda: None
+
+        async def run(self, _listeners: object, _stop: trio.Event) -> int:
+            await trio.sleep(1)
+            made.left.append("daemon")
+            return made.code
+
+    class Operator:
+        def __init__(self, **given: Any) -> None:
+            made.operators.append(given)
+
+        async def run(self, _sockets: object) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                made.left.append("operator")
+
+    monkeypatch.setattr(process, "DaemonService", Service)
+    monkeypatch.setattr(process, "AdminServer", Operator)
+    return made
+
+
+@pytest.mark.parametrize("code", [Exit.OK, Exit.FAILED])
+async def test_the_code_is_the_daemons_own(bench: Bench, code: int) -> None:
+    bench.code = code
+    assert await bench.run() == code
+    assert [line["msg"] for line in bench.logbook.lines] == ["starting", "origin check disabled", "listening"]
+    assert bench.logbook.said("origin check disabled")[0]["hint"].startswith("set STATUS_ALLOWED_ORIGINS")
+
+
+async def test_origins_that_are_given_are_no_warning(bench: Bench) -> None:
+    await bench.run(load(StatusSettings, {"STATUS_ALLOWED_ORIGINS": "*.example.org"}).settings)
+    assert bench.logbook.at_least("warn") == []
+
+
+async def test_a_private_redis_is_what_the_daemon_and_its_workers_are_given(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Redis:
+        def url(self, db: int) -> str:
+            return f"redis://127.0.0.1:7001/{db}"
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Redis]:
+        yield Redis()
+        bench.left.append("redis")
+
+    monkeypatch.setattr(process, "open_embedded_redis", opened)
+    bench.environ["STATUS_REDIS_URL"] = "redis://elsewhere/5"
+    elsewhere = RedisURL(host="elsewhere", port=6379, db=5)
+    assert await bench.run(StatusSettings(redis_url=elsewhere, redis_password=SECRET), embedded=True) == 0
+    [settings] = bench.served
+    assert (settings.redis_url.host, settings.redis_url.port, settings.redis_url.db) == ("127.0.0.1", 7001, 5)
+    assert settings.redis_password is None
+    assert bench.environ["STATUS_REDIS_URL"] == "redis://127.0.0.1:7001/5"
+    assert bench.left == ["daemon", "redis"]
+    assert capsys.readouterr().err == "publish to redis://127.0.0.1:7001/5\n"
+
+
+async def test_without_a_private_redis_nothing_is_served(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        async def __aenter__(self) -> None:
+            raise EmbeddedRedisError("no redis-server found")
+
+        async def __aexit__(self, *_: object) -> None:
+            raise AssertionError("it was never there")
+
+    monkeypatch.setattr(process, "open_embedded_redis", Missing)
+    assert await bench.run(embedded=True) == Exit.BAD_CONFIGURATION
+    [line] = bench.logbook.lines
+    assert (line["level"], line["msg"], line["error"]) == ("error", "no private redis", "no redis-server found")
+    assert bench.served == []
+
+
+async def test_the_operator_looks_on_until_the_daemon_has_drained(bench: Bench) -> None:
+    address = ListenAddress("127.0.0.1", 9102)
+    bench.code = Exit.FAILED
+    assert await bench.run(admin=Admin(address)) == Exit.FAILED
+    assert bench.left == ["daemon", "operator"]
+    [given] = bench.operators
+    assert given["access"] == Access(address, None, StatusSettings().trusted_proxies)
+    assert bench.logbook.said("listening")[0]["admin"] == ["unix:/run/admin.sock"]
+
+
+async def test_the_operator_names_a_channel_as_a_client_does(bench: Bench) -> None:
+    await bench.run(admin=Admin(UnixAddress("/run/admin.sock")))
+    assert bench.operators[0]["channel_of"]("r:c") == b"r:c"
+    with pytest.raises(ValueError, match="channel"):
+        bench.operators[0]["channel_of"]("no-channel")
