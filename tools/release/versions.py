@@ -8,7 +8,7 @@ from typing import Final
 UNRELEASED: Final = "Unreleased"
 
 _SECTION: Final = re.compile(r"^## \[([^\]]+)\](.*)$", re.MULTILINE)
-_VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?")
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:rc\d+)?")
 _DAY: Final = re.compile(r" - \d{4}-\d{2}-\d{2}")
 _IMAGE: Final = re.compile(r"^ARG VERSION=(.*)$", re.MULTILINE)
 _HEADING: Final = re.compile(r"^#.*$", re.MULTILINE)

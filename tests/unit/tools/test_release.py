@@ -39,6 +39,8 @@ def test_the_project_itself_agrees() -> None:
 def test_a_release_that_is_ready_agrees(tag: str | None) -> None:
     assert disagreements("1.2.3", READY, IMAGE, tag) == []
     assert disagreements("1.2.3", COMING, IMAGE, None) == []
+    changelog, containerfile = (text.replace("1.2.3", "1.2.3rc1") for text in (READY, IMAGE))
+    assert disagreements("1.2.3rc1", changelog, containerfile, tag and f"{tag}rc1") == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_what_disagrees_is_said(changelog: str, containerfile: str, tag: str | N
     assert said in found
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.2.3.dev1", "v1.2.3", "unknown"])
+@pytest.mark.parametrize("version", ["1.2", "1.2.3.dev1", "1.2.3a1", "v1.2.3", "unknown"])
 def test_an_odd_version_is_no_release(version: str) -> None:
     [found] = disagreements(version, COMING, f"ARG VERSION={version}\n", None)
     assert found.startswith(f"pyproject.toml: {version!r} is no version")
