@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from common.quote import quote, quote_url
-from common.tracing import NO_SPAN, Span, Tracer, Value, endpoint
+from common.tracing import NO_SPAN, Tracer, TraceSpan, Value, endpoint
 from common.version import version
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ KINDS: Final = {
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
-class RecordedSpan(Span):
+class RecordedSpan(TraceSpan):
     """One that is sent when it ends. `since` is its begin by trio's clock, `epoch` the same in ns since 1970."""
 
     __slots__ = ("_epoch", "_sent", "_since", "_tracer")
@@ -79,8 +79,8 @@ class RecordedSpan(Span):
         # By the clock of the loop: a wall clock that is set meanwhile must not make a span end before it began.
         return self._epoch + round((trio.current_time() - self._since) * 1e9)
 
-    def child(self, name: str, **attributes: Value) -> Span:
-        """See `Span`."""
+    def child(self, name: str, **attributes: Value) -> TraceSpan:
+        """See `TraceSpan`."""
         epoch = self._now()
         sent = self._tracer.start_span(
             name,
@@ -92,15 +92,15 @@ class RecordedSpan(Span):
         return RecordedSpan(self._tracer, sent, trio.current_time(), epoch)
 
     def note(self, **attributes: Value) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         self._sent.set_attributes(attributes)
 
     def fail(self, error: str) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         self._sent.set_status(Status(StatusCode.ERROR, quote(error)))
 
     def end(self) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         if self._sent.is_recording():
             self._sent.end(self._now())
 
@@ -122,7 +122,7 @@ class RecordingTracer(Tracer):
     def __init__(self, tracer: SentTracer) -> None:
         self._tracer = tracer
 
-    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> Span:
+    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> TraceSpan:
         """See `Tracer`. A `traceparent` that is none is passed over."""
         now = trio.current_time()
         epoch = time.time_ns() - round((now - since) * 1e9)

@@ -126,7 +126,7 @@ def test_the_image_is_built_from_files_that_its_builder_sees() -> None:
 
 
 def test_the_image_has_every_daemon() -> None:
-    assert contents.DAEMONS == tuple(DAEMONS)
+    assert tuple(DAEMONS) == contents.DAEMONS
 
 
 def test_the_image_resolves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
