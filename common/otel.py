@@ -153,7 +153,9 @@ def open_traces(
     """
     if worker is not None:
         log = log.bind(worker=worker, pid=os.getpid())
-    with _heard(log):
+    unhear = _hear(log)
+    provider: TracerProvider | None = None
+    try:
         resource = describe_process(service, worker)
         provider = TracerProvider(sampler=chosen_sampler(), resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(make_exporter()))
@@ -163,19 +165,23 @@ def open_traces(
             instance=resource.attributes["service.instance.id"],
             sampler=provider.sampler.get_description(),
         )
-        try:
-            yield RecordingTracer(provider.get_tracer("run-status-daemons", version()))
-        finally:
-            _close(provider, log)
+        yield RecordingTracer(provider.get_tracer("run-status-daemons", version()))
+    finally:
+        # What a thread that is left behind still has to say belongs on standard error least of all.
+        if provider is None or _close(provider, log):
+            unhear()
 
 
-def _close(provider: TracerProvider, log: Logger) -> None:
+def _close(provider: TracerProvider, log: Logger) -> bool:
+    """Send what has ended; return whether that has come to its end in time."""
     # The SDK's own way out waits for half a minute; a thread that is left behind ends with the process.
     closing = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
     closing.start()
     closing.join(CLOSE_TIMEOUT)
     if closing.is_alive():
         log.warning("traces not sent", error=f"the collector did not take the last ones in {CLOSE_TIMEOUT:g}s")
+        return False
+    return True
 
 
 def describe_process(service: str, worker: int | None) -> Resource:
@@ -234,14 +240,15 @@ class _Complaints(logging.Handler):
         self._log.warning("opentelemetry warned", error=quote(said, _COMPLAINT), kept_back=kept_back)
 
 
-@contextmanager
-def _heard(log: Logger) -> Iterator[None]:
+def _hear(log: Logger) -> Callable[[], None]:
+    """Take what the SDK says, from now until the function that is returned is called."""
     logger = logging.getLogger("opentelemetry")
     handler, propagated = _Complaints(log), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
-    try:
-        yield
-    finally:
+
+    def unhear() -> None:
         logger.removeHandler(handler)
         logger.propagate = propagated
+
+    return unhear
