@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from common.redis.handler import LinkHandler
     from common.redis.link import Link
     from common.redis.subscription import Subscription
-    from common.tracing import Span, Tracer
+    from common.tracing import Tracer, TraceSpan
     from common.web.frames import Frames
     from common.web.peer import Peer
 
@@ -166,7 +166,7 @@ class Hub:
         followed.topic.add(peer)
         return followed.topic
 
-    async def wait_ready(self, topic: Topic, span: Span = NO_SPAN) -> None:
+    async def wait_ready(self, topic: Topic, span: TraceSpan = NO_SPAN) -> None:
         """Wait until Redis has acknowledged the topic's subscription; a wait for it is a part of `span`.
 
         Raises redis-py's `TimeoutError` after `REDIS_REQUEST_TIMEOUT`, or the refusal as Redis gave it.

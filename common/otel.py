@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from common.quote import quote, quote_url
-from common.tracing import NO_SPAN, Span, Tracer, Value, endpoint
+from common.tracing import NO_SPAN, Tracer, TraceSpan, Value, endpoint
 from common.version import version
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ KINDS: Final = {
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
-class RecordedSpan(Span):
+class RecordedSpan(TraceSpan):
     """One that is sent when it ends. `since` is its begin by trio's clock, `epoch` the same in ns since 1970."""
 
     __slots__ = ("_epoch", "_sent", "_since", "_tracer")
@@ -79,8 +79,8 @@ class RecordedSpan(Span):
         # By the clock of the loop: a wall clock that is set meanwhile must not make a span end before it began.
         return self._epoch + round((trio.current_time() - self._since) * 1e9)
 
-    def child(self, name: str, **attributes: Value) -> Span:
-        """See `Span`."""
+    def child(self, name: str, **attributes: Value) -> TraceSpan:
+        """See `TraceSpan`."""
         epoch = self._now()
         sent = self._tracer.start_span(
             name,
@@ -92,15 +92,15 @@ class RecordedSpan(Span):
         return RecordedSpan(self._tracer, sent, trio.current_time(), epoch)
 
     def note(self, **attributes: Value) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         self._sent.set_attributes(attributes)
 
     def fail(self, error: str) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         self._sent.set_status(Status(StatusCode.ERROR, quote(error)))
 
     def end(self) -> None:
-        """See `Span`."""
+        """See `TraceSpan`."""
         if self._sent.is_recording():
             self._sent.end(self._now())
 
@@ -122,7 +122,7 @@ class RecordingTracer(Tracer):
     def __init__(self, tracer: SentTracer) -> None:
         self._tracer = tracer
 
-    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> Span:
+    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> TraceSpan:
         """See `Tracer`. A `traceparent` that is none is passed over."""
         now = trio.current_time()
         epoch = time.time_ns() - round((now - since) * 1e9)
@@ -153,7 +153,9 @@ def open_traces(
     """
     if worker is not None:
         log = log.bind(worker=worker, pid=os.getpid())
-    with _heard(log):
+    unhear = _hear(log)
+    provider: TracerProvider | None = None
+    try:
         resource = describe_process(service, worker)
         provider = TracerProvider(sampler=chosen_sampler(), resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(make_exporter()))
@@ -163,19 +165,23 @@ def open_traces(
             instance=resource.attributes["service.instance.id"],
             sampler=provider.sampler.get_description(),
         )
-        try:
-            yield RecordingTracer(provider.get_tracer("run-status-daemons", version()))
-        finally:
-            _close(provider, log)
+        yield RecordingTracer(provider.get_tracer("run-status-daemons", version()))
+    finally:
+        # What a thread that is left behind still has to say belongs on standard error least of all.
+        if provider is None or _close(provider, log):
+            unhear()
 
 
-def _close(provider: TracerProvider, log: Logger) -> None:
+def _close(provider: TracerProvider, log: Logger) -> bool:
+    """Send what has ended; return whether that has come to its end in time."""
     # The SDK's own way out waits for half a minute; a thread that is left behind ends with the process.
     closing = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
     closing.start()
     closing.join(CLOSE_TIMEOUT)
     if closing.is_alive():
         log.warning("traces not sent", error=f"the collector did not take the last ones in {CLOSE_TIMEOUT:g}s")
+        return False
+    return True
 
 
 def describe_process(service: str, worker: int | None) -> Resource:
@@ -234,14 +240,15 @@ class _Complaints(logging.Handler):
         self._log.warning("opentelemetry warned", error=quote(said, _COMPLAINT), kept_back=kept_back)
 
 
-@contextmanager
-def _heard(log: Logger) -> Iterator[None]:
+def _hear(log: Logger) -> Callable[[], None]:
+    """Take what the SDK says, from now until the function that is returned is called."""
     logger = logging.getLogger("opentelemetry")
     handler, propagated = _Complaints(log), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
-    try:
-        yield
-    finally:
+
+    def unhear() -> None:
         logger.removeHandler(handler)
         logger.propagate = propagated
+
+    return unhear

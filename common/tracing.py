@@ -23,7 +23,7 @@ EXTRA: Final = "the extra `otel` is not installed: pip install 'run-status-daemo
 Value = str | bool | int | float
 
 
-class Span:
+class TraceSpan:
     """A stretch of time with a name, and what is known of it. As a block it ends with it, failed if that raises.
 
     This one is nobody's: nothing of it is kept.
@@ -31,7 +31,7 @@ class Span:
 
     __slots__ = ()
 
-    def child(self, name: str, **attributes: Value) -> Span:
+    def child(self, name: str, **attributes: Value) -> TraceSpan:
         """A span inside this one; it begins now."""
         del name, attributes
         return self
@@ -60,13 +60,13 @@ class Tracer:
     recording: bool = False
     """Whether it is of any use to begin one. The hot path asks it once a batch."""
 
-    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> Span:
+    def begin(self, name: str, *, since: float, parent: str | None = None, **attributes: Value) -> TraceSpan:
         """A span that began at `since`, perhaps inside the one that a W3C `traceparent` names."""
         del name, since, parent, attributes
         return NO_SPAN
 
 
-NO_SPAN: Final = Span()
+NO_SPAN: Final = TraceSpan()
 NO_TRACES: Final = Tracer()
 
 

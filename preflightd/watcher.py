@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from common.labels import ReadFailure
     from common.logs import Logger
     from common.metrics import Counters
-    from common.tracing import Span, Tracer
+    from common.tracing import Tracer, TraceSpan
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
     from preflightd.evaluator import Hash
@@ -190,7 +190,7 @@ class Watcher(Topic):
             span.note(changed=changed)
         return changed
 
-    async def _follow(self, span: Span) -> bool:
+    async def _follow(self, span: TraceSpan) -> bool:
         """What `_refresh` does, in the span of it."""
         failures = 0
         while self.peers:
@@ -245,7 +245,7 @@ class Watcher(Topic):
         # By now everybody may have left, and what is notified is nobody's.
         self._desertions_seen = self._desertions if self.peers else -1
 
-    async def _take(self, fields: Hash, span: Span) -> bool:
+    async def _take(self, fields: Hash, span: TraceSpan) -> bool:
         """Tell what the hash has become; return whether clients had been told something else."""
         since, self._awaited_since = min(self._awaited_since, trio.current_time()), math.inf
         with span.child("evaluate", fields=len(fields)):

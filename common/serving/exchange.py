@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from common.config import IPNetwork
     from common.logs import Logger
     from common.metrics import Counters
-    from common.tracing import Span, Tracer
+    from common.tracing import Tracer, TraceSpan
     from common.web.accepted import Accepted
     from common.web.http import Head, Response
     from common.web.turns import Turns
@@ -65,7 +65,7 @@ class Exchange:
         """The client's. While no head was read, the socket's other end; then a trusted proxy's word for it counts."""
         self.head: Head | None = None
         """The request; None when none came that could be read."""
-        self.span: Span = NO_SPAN
+        self.span: TraceSpan = NO_SPAN
         """The trace of a user's handshake, from its head to its answer."""
         self._counters = counters
         self._tracer = tracer

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from common.fleet import Fleet
     from common.logs import Logger
     from common.metrics import Counters
-    from common.tracing import Span, Tracer
+    from common.tracing import Tracer, TraceSpan
     from common.web.accepted import Accepted
     from common.web.admission import Ticket
     from common.web.handshake import Route
@@ -207,7 +207,7 @@ class Server:
         finally:
             self._hub.leave(topic, peer)
 
-    async def _obstacle(self, topic: Topic, peer: Peer, span: Span) -> Response | None:
+    async def _obstacle(self, topic: Topic, peer: Peer, span: TraceSpan) -> Response | None:
         """Wait for the topic's subscription; return the refusal if the conversation can't begin."""
         try:
             await self._hub.wait_ready(topic, span)

@@ -35,9 +35,11 @@ HEARD: Final = logging.getLogger("opentelemetry")
 
 
 @pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(HEARD, "handlers", list(HEARD.handlers))
+    monkeypatch.setattr(HEARD, "propagate", HEARD.propagate)
 
 
 # -- spans -------------------------------------------------------------------------------------------------------------
@@ -160,6 +162,9 @@ async def test_the_end_does_not_wait_for_a_collector_for_long(monkeypatch: pytes
     [line] = logbook.at_least("warn")
     assert line["msg"] == "traces not sent"
     assert stuck.asked.wait(PATIENCE)
+    # Its thread is still there, and what it says at last is nothing for standard error.
+    HEARD.error("Failed to export")
+    assert [line["error"] for line in logbook.said("opentelemetry warned")] == ["Failed to export"]
     stuck.let_go.set()
 
 
@@ -201,6 +206,14 @@ def test_what_the_sdk_says_is_heard_for_the_block_only() -> None:
         assert not HEARD.propagate
     assert [line["error"] for line in logbook.said("opentelemetry warned")] == ["odd"]
     assert (list(HEARD.handlers), HEARD.propagate) == (handlers, propagate)
+
+
+def test_a_variable_that_can_not_be_used_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "half")
+    handlers = list(HEARD.handlers)
+    with pytest.raises(ValueError, match="half"), open_traces("statusd", Logbook().log):
+        raise AssertionError("opened")
+    assert (list(HEARD.handlers), HEARD.propagate) == (handlers, True)
 
 
 # -- the variables -----------------------------------------------------------------------------------------------------
