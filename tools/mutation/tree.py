@@ -1,0 +1,59 @@
+"""A copy of the source tree in which mutmut may write, and its configuration."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from tools.mutation.modules import TREE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tools.mutation.modules import MutatedModule
+
+PACKAGES: Final = ("common", "opsd", "preflightd", "statusd")
+"""Where what is imported in the tests' stead of the tree's must come from: one copy, with the mutated file in it."""
+
+_BESIDE: Final = ("bench", "deploy", "fuzz", "tests", "tools", "docs", "pyproject.toml", "README.md")
+_LEFT_OUT: Final = shutil.ignore_patterns("__pycache__", "results", "*.egg-info")
+
+_TIMES: Final = 8.0
+"""How many times longer than unmutated (and a second) a mutant's tests may take; one that waits for ever is ended."""
+
+
+def copy_tree(to: Path, module: MutatedModule) -> None:
+    """What the tests of `module` need is in `to`, which is empty, and mutmut's configuration."""
+    for name in (*PACKAGES, *_BESIDE):
+        if (TREE / name).is_dir():
+            shutil.copytree(TREE / name, to / name, ignore=_LEFT_OUT)
+        else:
+            shutil.copy2(TREE / name, to / name)
+    (to / "setup.cfg").write_text(configuration(module))
+
+
+def configuration(module: MutatedModule) -> str:
+    """mutmut's, for the tests of this module alone, the quick ones first. A property that fails is not looked into."""
+    settings: dict[str, tuple[str, ...]] = {
+        "source_paths": PACKAGES,
+        "only_mutate": (module.path,),
+        "also_copy": tuple(name for name in _BESIDE if name != "tests"),
+        "pytest_add_cli_args_test_selection": module.tests,
+        "pytest_add_cli_args": (
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-p",
+            "tools.mutation.plain_ids",
+            "--hypothesis-profile=verdict",
+        ),
+        "process_isolation": ("fork",),
+        "timeout_multiplier": (str(_TIMES),),
+        "use_git_change_detection": ("false",),
+    }
+    lists = {"source_paths", "only_mutate", "also_copy", "pytest_add_cli_args_test_selection", "pytest_add_cli_args"}
+    lines = ["[mutmut]"]
+    for name, values in settings.items():
+        lines += [f"{name} =", *(f"    {value}" for value in values)] if name in lists else [f"{name} = {values[0]}"]
+    return "\n".join(lines) + "\n"
