@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from tools.mutation import page, reasons, results
 from tools.mutation.modules import MODULES, chosen
-from tools.mutation.trial import Budget, MutationError, attempt
+from tools.mutation.trial import MutationError, TrialBudget, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tools.mutation.modules import MutatedModule
     from tools.mutation.mutants import Change
-    from tools.mutation.results import Result
+    from tools.mutation.results import TrialResult
 
 _SEEDS: Final = 1 << 16
 
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = results.read(results.RESULTS.read_text()) if results.RESULTS.exists() else {}
     for module in modules:
         try:
-            known[module.path] = _tried(module, Budget(options.minutes, seed, options.jobs), known, again=options.again)
+            known[module.path] = _tried(
+                module, TrialBudget(options.minutes, seed, options.jobs), known, again=options.again
+            )
         except MutationError as error:
             print(f"mutation: {error}", flush=True)
             return 2
@@ -47,21 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _verdict({module.path: known[module.path] for module in modules}, explained)
 
 
-def _tried(module: MutatedModule, budget: Budget, known: Mapping[str, Result], *, again: bool) -> Result:
+def _tried(module: MutatedModule, budget: TrialBudget, known: Mapping[str, TrialResult], *, again: bool) -> TrialResult:
     before = known.get(module.path)
     if not again or before is None:
         return attempt(module, budget)
     return before.again(attempt(module, budget, before.survivors)) if before.survivors else before
 
 
-def _keep(known: Mapping[str, Result], explained: reasons.Reasons) -> None:
+def _keep(known: Mapping[str, TrialResult], explained: reasons.Reasons) -> None:
     """After each module, for a run may be ended early."""
     text = results.write(known)
     results.RESULTS.write_text(text)
     page.PAGE.write_text(page.page(results.read(text), explained))
 
 
-def _say(result: Result, explained: reasons.Reasons) -> None:
+def _say(result: TrialResult, explained: reasons.Reasons) -> None:
     same = len(page.equivalent(result.survivors, explained))
     print(
         f"mutation: {result.module}: {result.tried} of {result.mutants} mutants, drawn by seed {result.seed}: "
@@ -71,7 +73,7 @@ def _say(result: Result, explained: reasons.Reasons) -> None:
     )
 
 
-def _verdict(tried: Mapping[str, Result], explained: reasons.Reasons) -> int:
+def _verdict(tried: Mapping[str, TrialResult], explained: reasons.Reasons) -> int:
     low = [result.module for result in tried.values() if page.score(result, explained) < page.GOAL]
     new: list[Change] = reasons.unexplained(tried, explained)
     for change in new:

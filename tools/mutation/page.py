@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tools.mutation.mutants import Change
     from tools.mutation.reasons import Reasons
-    from tools.mutation.results import Result
+    from tools.mutation.results import TrialResult
 
 PAGE: Final = TREE / "docs" / "mutation.md"
 
@@ -37,7 +37,7 @@ live, kept in [reasons.toml](mutation/reasons.toml) under what was changed; the 
 """
 
 
-def score(result: Result, reasons: Reasons) -> float:
+def score(result: TrialResult, reasons: Reasons) -> float:
     """From 0 to 1. Nothing that could be noticed is wholly noticed."""
     noticed = result.killed + result.timed_out
     able = result.tried - len(equivalent(result.survivors, reasons))
@@ -49,14 +49,14 @@ def equivalent(survivors: Iterable[Change], reasons: Reasons) -> list[Change]:
     return [change for change in survivors if change in reasons and reasons[change].equivalent]
 
 
-def page(results: Mapping[str, Result], reasons: Reasons) -> str:
+def page(results: Mapping[str, TrialResult], reasons: Reasons) -> str:
     """The whole document."""
     rows = [_row(result, reasons) for result in results.values()]
     survivors = [_survivors(result, reasons) for result in results.values() if result.survivors]
     return _HEAD + "\n".join([*rows, _total(results, reasons)]) + "\n\n## Survivors\n" + "".join(survivors)
 
 
-def _row(result: Result, reasons: Reasons) -> str:
+def _row(result: TrialResult, reasons: Reasons) -> str:
     tried = "all" if result.tried == result.mutants else f"{result.tried}"
     drawn = "" if result.tried == result.mutants else f"{result.seed}"
     same = len(equivalent(result.survivors, reasons))
@@ -66,7 +66,7 @@ def _row(result: Result, reasons: Reasons) -> str:
     )
 
 
-def _total(results: Mapping[str, Result], reasons: Reasons) -> str:
+def _total(results: Mapping[str, TrialResult], reasons: Reasons) -> str:
     values = list(results.values())
     tried, noticed = sum(each.tried for each in values), sum(each.killed + each.timed_out for each in values)
     same = sum(len(equivalent(each.survivors, reasons)) for each in values)
@@ -77,7 +77,7 @@ def _total(results: Mapping[str, Result], reasons: Reasons) -> str:
     )
 
 
-def _survivors(result: Result, reasons: Reasons) -> str:
+def _survivors(result: TrialResult, reasons: Reasons) -> str:
     return f"\n### `{result.module}`\n" + "".join(_survivor(change, reasons) for change in result.survivors)
 
 

@@ -13,7 +13,7 @@ from tools.mutation.mutants import Change
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tools.mutation.results import Result
+    from tools.mutation.results import TrialResult
 
 REASONS: Final = TREE / "docs" / "mutation" / "reasons.toml"
 
@@ -46,12 +46,12 @@ def read(text: str) -> Reasons:
     return reasons
 
 
-def unexplained(results: Mapping[str, Result], reasons: Reasons) -> list[Change]:
+def unexplained(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Change]:
     """The survivors for which nobody has given a reason."""
     return [change for result in results.values() for change in result.survivors if change not in reasons]
 
 
-def outlived(results: Mapping[str, Result], reasons: Reasons) -> list[Change]:
+def outlived(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Change]:
     """Those that have a reason and were not among the survivors of a trial of all the module's mutants."""
     whole = {path: set(result.survivors) for path, result in results.items() if result.tried == result.mutants}
     return [change for change in reasons if change.module in whole and change not in whole[change.module]]

@@ -18,7 +18,7 @@ RESULTS: Final = TREE / "docs" / "mutation" / "results.json"
 
 
 @frozen
-class Result:
+class TrialResult:
     """A module's last trial."""
 
     module: str
@@ -32,7 +32,7 @@ class Result:
     """Noticed as well: the tests did not come to an end."""
     survivors: tuple[Change, ...]
 
-    def again(self, tried: Result) -> Result:
+    def again(self, tried: TrialResult) -> TrialResult:
         """This trial, of which the survivors (all, and none else) were tried again, after tests were added."""
         return attrs.evolve(
             self,
@@ -42,13 +42,13 @@ class Result:
         )
 
 
-def read(text: str) -> dict[str, Result]:
+def read(text: str) -> dict[str, TrialResult]:
     """By the module's path."""
     results = [_result(entry) for entry in json.loads(text)]
     return {result.module: result for result in results}
 
 
-def write(results: Mapping[str, Result]) -> str:
+def write(results: Mapping[str, TrialResult]) -> str:
     """The modules in the order of their table, each survivor on a line."""
     return json.dumps([_entry(results[path]) for path in _order(results)], indent=1, ensure_ascii=False) + "\n"
 
@@ -58,12 +58,12 @@ def _order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=known.index)
 
 
-def _entry(result: Result) -> dict[str, object]:
+def _entry(result: TrialResult) -> dict[str, object]:
     entry = attrs.asdict(result, recurse=False)
     entry["survivors"] = [[change.function, change.lines, change.occurrence] for change in result.survivors]
     return entry
 
 
-def _result(entry: dict[str, Any]) -> Result:
+def _result(entry: dict[str, Any]) -> TrialResult:
     survivors = tuple(Change(entry["module"], *survivor) for survivor in entry.pop("survivors"))
-    return Result(**entry, survivors=survivors)
+    return TrialResult(**entry, survivors=survivors)

@@ -38,7 +38,10 @@ def configuration(module: MutatedModule) -> str:
         "source_paths": PACKAGES,
         "only_mutate": (module.path,),
         "also_copy": tuple(name for name in _BESIDE if name != "tests"),
-        "pytest_add_cli_args_test_selection": module.tests,
+        "pytest_add_cli_args_test_selection": (
+            *module.tests,
+            *(f"--deselect={test}" for test in module.left_out),
+        ),
         "pytest_add_cli_args": (
             "-p",
             "no:cacheprovider",

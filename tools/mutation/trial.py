@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from tools.mutation.mutants import mutants
-from tools.mutation.results import Result
+from tools.mutation.results import TrialResult
 from tools.mutation.tree import copy_tree
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MutationError(Exception):
 
 
 @frozen
-class Budget:
+class TrialBudget:
     """What a trial may take."""
 
     minutes: float
@@ -53,7 +53,7 @@ class Budget:
     jobs: int
 
 
-def attempt(module: MutatedModule, budget: Budget, only: Collection[Change] | None = None) -> Result:
+def attempt(module: MutatedModule, budget: TrialBudget, only: Collection[Change] | None = None) -> TrialResult:
     """Try mutants of `module`, in the order that the seed draws, or all of `only`, for which no budget counts.
 
     Raises MutationError.
@@ -85,7 +85,7 @@ def _run(tree: Path, module: MutatedModule, names: Sequence[str], jobs: int) -> 
     run = subprocess.run(
         [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names],
         cwd=tree,
-        env=os.environ | {"PYTHONWARNINGS": "ignore::UserWarning", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONWARNINGS": "ignore::UserWarning", "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -102,11 +102,11 @@ def _bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
 
 
-def _result(module: MutatedModule, seed: int, every: dict[str, Change], ends: dict[str, int]) -> Result:
+def _result(module: MutatedModule, seed: int, every: dict[str, Change], ends: dict[str, int]) -> TrialResult:
     if strange := {end for end in ends.values() if end not in _KILLED | _SURVIVED | _TIMED_OUT | {-11}}:
         raise MutationError(f"{module.path}: pytest ended with {sorted(strange)}, which is no verdict")
     kinds = Counter("timed out" if end in _TIMED_OUT else "killed" for end in ends.values() if end not in _SURVIVED)
-    return Result(
+    return TrialResult(
         module=module.path,
         seed=seed,
         mutants=len(every),

@@ -11,7 +11,7 @@ import pytest
 from tools.mutation import page, reasons, results, tree
 from tools.mutation.modules import MODULES, TREE, chosen, dotted
 from tools.mutation.mutants import Change, changes
-from tools.mutation.results import Result
+from tools.mutation.results import TrialResult
 
 CODE: Final = '''
 @frozen
@@ -57,7 +57,7 @@ FILE: Final = "common/backoff.py"
 DIFFERENT: Final = Change(FILE, "f", "- a\n+ b")
 SAME: Final = Change(FILE, "f", "- a\n+ c", 2)
 
-RESULT: Final = Result(FILE, seed=7, mutants=200, tried=100, killed=90, timed_out=5, survivors=(DIFFERENT, SAME))
+RESULT: Final = TrialResult(FILE, seed=7, mutants=200, tried=100, killed=90, timed_out=5, survivors=(DIFFERENT, SAME))
 
 REASONS: Final = """
 [[survivor]]
@@ -91,6 +91,9 @@ def test_each_module_and_its_tests_are_there(module: object) -> None:
     for module in MODULES:
         assert (TREE / module.path).is_file()
         assert all((TREE / test).is_file() for test in module.tests)
+        for path, _, test in (left_out.partition("::") for left_out in module.left_out):
+            assert path in module.tests
+            assert f"def {test}(" in (TREE / path).read_text()
 
 
 def test_no_module_is_there_twice() -> None:
@@ -128,7 +131,7 @@ def test_a_mutant_that_nobody_can_tell_does_not_count() -> None:
     assert page.score(RESULT, explained) == pytest.approx(95 / 99)
     alive = {SAME: attrs.evolve(explained[SAME], equivalent=False)}
     assert page.score(RESULT, alive) == pytest.approx(95 / 100), "a reason alone does not make it equivalent"
-    assert page.score(Result(FILE, 1, 0, 0, 0, 0, ()), {}) == 1.0
+    assert page.score(TrialResult(FILE, 1, 0, 0, 0, 0, ()), {}) == 1.0
 
 
 def test_a_survivor_without_a_reason_and_a_reason_without_a_survivor_are_told() -> None:
