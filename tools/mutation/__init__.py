@@ -2,7 +2,7 @@
 
 modules     which modules, and the unit tests that answer for each
 tree        a copy of the source tree in which mutmut may write, and its configuration
-plain_ids   a plugin for pytest: which tests mutmut can call by name
+plugin      of pytest, for its life in mutmut
 mutants     what mutmut makes of a module: each change, under a name that outlives other changes of the file
 trial       the tests of a module against mutants, drawn by a seed, until the minutes are used up
 results     what came out, kept in `docs/mutation/results.json`

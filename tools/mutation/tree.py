@@ -48,12 +48,13 @@ def configuration(module: MutatedModule) -> str:
             "-p",
             "no:xdist",
             "-p",
-            "tools.mutation.plain_ids",
+            "tools.mutation.plugin",
             "--hypothesis-profile=verdict",
         ),
         "process_isolation": ("fork",),
         "timeout_multiplier": (str(_TIMES),),
         "use_git_change_detection": ("false",),
+        "track_dependencies": ("false",),
     }
     lists = {"source_paths", "only_mutate", "also_copy", "pytest_add_cli_args_test_selection", "pytest_add_cli_args"}
     lines = ["[mutmut]"]
