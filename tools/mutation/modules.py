@@ -33,8 +33,13 @@ MODULES: Final = (
     _module("common/redis/resp.py", "common/redis/test_resp.py"),
     _module("common/web/frames.py", "common/web/test_frames.py"),
     _module("common/web/parser.py", "common/web/test_parser.py"),
-    _module("common/web/wire.py", "common/web/test_wire.py", "common/web/test_wire_torn.py"),
-    _module("common/fanout.py", "common/test_fanout.py"),
+    _module(
+        "common/web/wire.py",
+        "common/web/test_wire.py",
+        "common/web/test_wire_states.py",
+        "common/web/test_wire_torn.py",
+    ),
+    _module("common/fanout.py", "common/test_fanout.py", "common/test_fanout_tasks.py"),
     _module("common/config/addresses.py", "common/config/test_addresses.py", *_CONFIG),
     _module("common/config/fields.py", "common/config/test_fields.py", *_CONFIG),
     _module("common/config/settings.py", *_CONFIG),
@@ -66,6 +71,7 @@ MODULES: Final = (
     _module(
         "common/redis/link.py",
         "common/redis/test_link.py",
+        "common/redis/test_link_states.py",
         "common/redis/test_outage.py",
         "common/redis/test_outage_newcomers.py",
         "common/redis/test_role.py",
@@ -75,7 +81,9 @@ MODULES: Final = (
             "common/redis/test_outage.py::test_200_links_that_lose_redis_at_one_instant_come_back_spread",
         ),
     ),
-    _module("common/workers/supervisor.py", "common/workers/test_supervisor.py"),
+    _module(
+        "common/workers/supervisor.py", "common/workers/test_supervisor.py", "common/workers/test_supervisor_words.py"
+    ),
 )
 """From the small and pure to the large."""
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from tools.mutation.modules import MutatedModule
 
 PACKAGES: Final = ("common", "opsd", "preflightd", "statusd")
-"""Where what is imported in the tests' stead of the tree's must come from: one copy, with the mutated file in it."""
+"""What the tests must import from the copy, where the mutated file is, and not from the tree."""
 
 _BESIDE: Final = ("bench", "deploy", "fuzz", "tests", "tools", "docs", "pyproject.toml", "README.md")
-_LEFT_OUT: Final = shutil.ignore_patterns("__pycache__", "results", "*.egg-info")
+# Bytecode goes along: to compile all of it again takes longer than most modules' tests.
+_LEFT_OUT: Final = shutil.ignore_patterns("results", "*.egg-info")
 
 _TIMES: Final = 60.0
 """How many times longer than unmutated (and a second) a mutant's tests may take; one that waits for ever is ended.
@@ -37,9 +38,8 @@ def copy_tree(to: Path, module: MutatedModule) -> None:
 def configuration(module: MutatedModule) -> str:
     """mutmut's, for the tests of this module alone, the quick ones first. A property that fails is not looked into."""
     settings: dict[str, tuple[str, ...]] = {
-        "source_paths": PACKAGES,
-        "only_mutate": (module.path,),
-        "also_copy": tuple(name for name in _BESIDE if name != "tests"),
+        "source_paths": (module.path,),
+        "also_copy": (*PACKAGES, *(name for name in _BESIDE if name != "tests")),
         "pytest_add_cli_args_test_selection": (
             *module.tests,
             *(f"--deselect={test}" for test in module.left_out),
@@ -58,7 +58,7 @@ def configuration(module: MutatedModule) -> str:
         "use_git_change_detection": ("false",),
         "track_dependencies": ("false",),
     }
-    lists = {"source_paths", "only_mutate", "also_copy", "pytest_add_cli_args_test_selection", "pytest_add_cli_args"}
+    lists = {"source_paths", "also_copy", "pytest_add_cli_args_test_selection", "pytest_add_cli_args"}
     lines = ["[mutmut]"]
     for name, values in settings.items():
         lines += [f"{name} =", *(f"    {value}" for value in values)] if name in lists else [f"{name} = {values[0]}"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tools.mutation.modules import MutatedModule
     from tools.mutation.mutants import Change
 
-BATCH: Final = 40
+BATCH: Final = 30
 """Mutants for one run of mutmut, which runs the tests without a mutant first. Between runs the time is looked at."""
 
 _MEMORY: Final = 4 << 30
@@ -85,7 +85,8 @@ def _run(tree: Path, module: MutatedModule, names: Sequence[str], jobs: int) -> 
     run = subprocess.run(
         [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names],
         cwd=tree,
-        env=os.environ | {"PYTHONWARNINGS": "ignore::UserWarning", "PYTHONDONTWRITEBYTECODE": ""},
+        env=os.environ
+        | {"PYTHONWARNINGS": "ignore::UserWarning", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

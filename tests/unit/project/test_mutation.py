@@ -110,7 +110,7 @@ def test_modules_are_chosen_by_path_or_name() -> None:
 def test_mutmut_is_told_of_one_module_and_its_tests() -> None:
     [module] = chosen([FILE])
     told = tree.configuration(module)
-    assert f"only_mutate =\n    {FILE}\n" in told
+    assert f"source_paths =\n    {FILE}\n" in told
     assert "pytest_add_cli_args_test_selection =\n    tests/unit/common/test_backoff.py\n" in told
 
 
