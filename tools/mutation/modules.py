@@ -10,7 +10,7 @@ from attrs import frozen
 TREE: Final = Path(__file__).resolve().parents[2]
 
 _UNIT: Final = "tests/unit"
-_CONFIG: Final = tuple(f"common/config/test_{name}.py" for name in ("config", "redis", "variables"))
+_CONFIG: Final = tuple(f"common/config/test_{name}.py" for name in ("config", "fields", "redis", "variables"))
 
 
 @frozen
@@ -41,7 +41,7 @@ MODULES: Final = (
     ),
     _module("common/fanout.py", "common/test_fanout.py", "common/test_fanout_tasks.py"),
     _module("common/config/addresses.py", "common/config/test_addresses.py", *_CONFIG),
-    _module("common/config/fields.py", "common/config/test_fields.py", *_CONFIG),
+    _module("common/config/fields.py", *_CONFIG),
     _module("common/config/settings.py", *_CONFIG),
     _module("common/config/shared.py", *_CONFIG),
     _module("common/config/values.py", "common/config/test_values.py"),
@@ -52,13 +52,13 @@ MODULES: Final = (
         "preflightd/test_checklist_frame.py",
         "preflightd/test_rules.py",
     ),
-    _module("preflightd/rules.py", "preflightd/test_rules.py"),
-    _module("preflightd/language.py", "preflightd/test_rules.py", "preflightd/test_checklist.py"),
+    _module("preflightd/rules.py", "preflightd/test_evaluator.py", "preflightd/test_rules.py"),
+    _module("preflightd/language.py", "preflightd/test_language.py", "preflightd/test_rules.py"),
     _module(
         "preflightd/evaluator.py",
         "preflightd/test_checklist.py",
         "preflightd/test_checklist_properties.py",
-        "preflightd/test_rules.py",
+        "preflightd/test_evaluator.py",
     ),
     _module(
         "preflightd/watcher.py",
