@@ -10,7 +10,9 @@ from attrs import frozen
 TREE: Final = Path(__file__).resolve().parents[2]
 
 _UNIT: Final = "tests/unit"
-_CONFIG: Final = tuple(f"common/config/test_{name}.py" for name in ("config", "fields", "redis", "variables"))
+_CONFIG: Final = tuple(
+    f"common/config/test_{name}.py" for name in ("config", "fields", "redis", "rules_between", "variables")
+)
 
 
 @frozen

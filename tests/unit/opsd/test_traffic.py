@@ -141,3 +141,19 @@ def test_the_cpu_time_is_that_of_all_daemons() -> None:
     traffic.count("preflightd", status(cpu=2.0), 1.0)
     traffic.count("statusd", status(cpu=1.75), 2.0)
     assert traffic.cpu_seconds == 3.75
+
+
+def test_users_that_one_daemon_served_are_not_forgotten_when_the_other_is_counted() -> None:
+    traffic = watched()
+    traffic.resume_mode("isolated")
+    traffic.count("statusd", status(1, uptime=0.5), 10.0)
+    traffic.count("preflightd", status(0, uptime=0.5), 10.0)
+    for now in (100.0, 101.0):
+        traffic.sample(now, ready=False)
+    assert traffic.mode == "normal"
+
+
+def test_who_never_said_from_when_on_watches_from_the_beginning_of_time() -> None:
+    traffic = Traffic(NAMES)
+    traffic.count("statusd", status(3, uptime=5.0), 10.0)
+    assert traffic.minute(10.0).added.answers == 3
