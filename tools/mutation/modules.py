@@ -67,6 +67,7 @@ MODULES: Final = (
         "preflightd/test_watcher.py",
         "preflightd/test_watcher_figures.py",
         "preflightd/test_watcher_trouble.py",
+        "preflightd/test_watcher_words.py",
     ),
     _module("opsd/windows.py", "opsd/test_windows.py", "opsd/test_windows_counters.py"),
     _module("opsd/traffic.py", "opsd/test_traffic.py", "opsd/test_board.py", "opsd/test_board_figures.py"),
