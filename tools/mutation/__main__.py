@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = random.SystemRandom().randrange(_SEEDS) if options.seed is None else options.seed
     print(f"mutation: seed {seed}, {options.minutes:g} minutes for each of {len(modules)} modules", flush=True)
     explained = reasons.read(reasons.REASONS.read_text())
-    known = results.read(results.RESULTS.read_text()) if results.RESULTS.exists() else {}
+    known = _known()
     for module in modules:
         try:
             known[module.path] = _tried(
@@ -44,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MutationError as error:
             print(f"mutation: {error}", flush=True)
             return 2
-        _keep(known, explained)
+        _keep(known[module.path], explained)
         _say(known[module.path], explained)
     return _verdict({module.path: known[module.path] for module in modules}, explained)
+
+
+def _known() -> dict[str, TrialResult]:
+    return results.read(results.RESULTS.read_text()) if results.RESULTS.exists() else {}
 
 
 def _tried(module: MutatedModule, budget: TrialBudget, known: Mapping[str, TrialResult], *, again: bool) -> TrialResult:
@@ -56,9 +60,9 @@ def _tried(module: MutatedModule, budget: TrialBudget, known: Mapping[str, Trial
     return before.again(attempt(module, budget, before.survivors)) if before.survivors else before
 
 
-def _keep(known: Mapping[str, TrialResult], explained: reasons.Reasons) -> None:
-    """After each module, for a run may be ended early."""
-    text = results.write(known)
+def _keep(result: TrialResult, explained: reasons.Reasons) -> None:
+    """After each module, for a run may be ended early; and beside those that another run has kept meanwhile."""
+    text = results.write({**_known(), result.module: result})
     results.RESULTS.write_text(text)
     page.PAGE.write_text(page.page(results.read(text), explained))
 
