@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tools.mutation.modules import TREE
+from tools.mutation.modules import MODULES, TREE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +53,13 @@ def page(results: Mapping[str, TrialResult], reasons: Reasons) -> str:
     """The whole document."""
     rows = [_row(result, reasons) for result in results.values()]
     survivors = [_survivors(result, reasons) for result in results.values() if result.survivors]
-    return _HEAD + "\n".join([*rows, _total(results, reasons)]) + "\n\n## Survivors\n" + "".join(survivors)
+    table = "\n".join([*rows, _total(results, reasons)])
+    return f"{_HEAD}{table}\n{_untried(results)}\n## Survivors\n{''.join(survivors)}"
+
+
+def _untried(results: Mapping[str, TrialResult]) -> str:
+    untried = [f"`{module.path}`" for module in MODULES if module.path not in results]
+    return f"\nNot tried yet: {', '.join(untried)}.\n" if untried else ""
 
 
 def _row(result: TrialResult, reasons: Reasons) -> str:

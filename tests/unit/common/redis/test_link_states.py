@@ -120,10 +120,10 @@ async def test_nobody_is_told_of_a_loss_that_was_no_connection_yet(autojump_cloc
         await redis.wait_attempts(4)
         assert (bench.handler.events, bench.link.reconnects) == ([], 0)
         assert bench.logbook.said("redis stream interrupted") == []
-        assert bench.link.obstacle == "redis is unavailable"
+        assert (bench.link.obstacle, bench.link.online) == ("redis is unavailable", False)
         redis.unreachable = None
         await bench.handler.wait_for("online")
-        assert bench.link.obstacle is None
+        assert (bench.link.obstacle, bench.link.online) == (None, True)
         nursery.cancel_scope.cancel()
 
 

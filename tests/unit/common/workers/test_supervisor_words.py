@@ -39,12 +39,12 @@ async def test_the_life_of_the_daemon_is_told(autojump_clock: MockClock) -> None
         await trio.testing.wait_all_tasks_blocked()
         assert crew.supervisor.ready.is_set()
         assert only(crew.logbook, "all workers ready") == {"level": "info", "workers": 3}
-        assert not crew.desk.draining
+        assert [crew.desk.draining] == [False]
         crew.stop.set()
         await crew.wait_stopped()
         assert only(crew.logbook, "draining") == {"level": "info", "workers": 3}
         assert only(crew.logbook, "stopped") == {"level": "info", "code": 0}
-        assert crew.desk.draining
+        assert [crew.desk.draining] == [True]
     assert crew.desk.handles == {}
 
 
