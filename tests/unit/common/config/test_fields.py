@@ -256,3 +256,7 @@ def test_a_secret_is_looked_for_in_files_first_and_with_the_prefix_first(tmp_pat
     assert (found.settings.x.read(), found.settings.x.variable) == ("own file", "TEA_X_FILE")
     assert found.warnings == ("TEA_X and TEA_X_FILE are both set; the file is used",)
     assert describe(found.settings) == {"TEA_X": f"file {own}"}
+
+
+def test_a_default_url_without_a_database_is_of_the_first() -> None:
+    assert value(lambda: fields.redis_url("redis://localhost", "d")).db == 0
