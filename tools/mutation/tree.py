@@ -19,8 +19,9 @@ _BESIDE: Final = ("bench", "deploy", "fuzz", "tests", "tools", "docs", "pyprojec
 # Bytecode goes along: to compile all of it again takes longer than most modules' tests.
 _LEFT_OUT: Final = shutil.ignore_patterns("results", "*.egg-info")
 
-_TIMES: Final = 60.0
-"""How many times longer than unmutated (and a second) a mutant's tests may take; one that waits for ever is ended.
+_CONSTANT: Final = 5.0
+_TIMES: Final = 10.0
+"""How many times longer than unmutated (and five seconds) a mutant's tests may take; one that waits for ever is ended.
 
 The clock goes on while others have the processor, so this is long. What computes for long is ended by the plugin."""
 
@@ -55,6 +56,7 @@ def configuration(module: MutatedModule) -> str:
         ),
         "process_isolation": ("fork",),
         "timeout_multiplier": (str(_TIMES),),
+        "timeout_constant": (str(_CONSTANT),),
         "use_git_change_detection": ("false",),
         "track_dependencies": ("false",),
     }

@@ -145,6 +145,10 @@ def test_of_those_that_may_be_missing_the_others_count() -> None:
     assert not holds(left, a="5", b="6", c="5")
     assert not holds(left, a="5", b="x")
     assert holds(Newer((EachPresent((A,)),), (EachPresent((B,)),)))
+    ours = Newer((Each(A), EachPresent((B,))), (Each(C),))
+    assert [holds(ours, a="5", c="4"), holds(ours, a="5", b="3", c="4")] == [True, False]
+    theirs = Newer((Each(A),), (Each(C), EachPresent((D,))))
+    assert [holds(theirs, a="5", c="4"), holds(theirs, a="5", c="4", d="6")] == [True, False]
     mixed = Newer((Each(A), EachPresent((B,))), (Each(C), EachPresent((D,))))
     assert holds(mixed, a="5", c="4")
     assert holds(mixed, a="5", b="6", c="4", d="3")

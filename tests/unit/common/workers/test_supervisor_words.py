@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from common.workers.desk import Desk
-from common.workers.supervisor import LIVED, REPLACING, RESTART, Supervisor
+from common.workers.supervisor import KILL_TIMEOUT, LIVED, REPLACING, RESTART, Supervisor
 from common.workers.worker_handle import HANGS, LAP, SILENT
 from tests.support.crew import Crew, open_crew
 from tests.support.logbook import Logbook
@@ -254,6 +254,22 @@ async def test_cancelled_one_that_is_silent_is_not_waited_for(autojump_clock: Mo
         assert await crew.wait_stopped() == start
         assert crew.workers[0].process.signals == [signal.SIGKILL]
         assert crew.workers[1].process.signals == []
+
+
+async def test_a_process_that_not_even_a_kill_ends_is_not_waited_for_for_ever(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_crew() as crew:
+        stuck = crew.workers[0].process
+        monkeypatch.setattr(stuck, "kill", lambda: stuck.signals.append(signal.SIGKILL))
+        crew.workers[0].reluctant = True
+        start = trio.current_time()
+        crew.scope.cancel()
+        with trio.fail_after(1000):
+            await crew.stopped.wait()
+        assert trio.current_time() - start == 2 * KILL_TIMEOUT
+        assert stuck.signals == [signal.SIGKILL]
+        stuck.end(-signal.SIGKILL)
 
 
 async def test_a_worker_that_ends_by_itself_is_sent_nothing(autojump_clock: MockClock) -> None:
