@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from common.redis.errors import OutageError, RedisConnectionError, RedisTimeoutError
 from common.redis.link import RedisUnavailable
+from common.redis.opening import Opened, Opener
 from tests.support.links import POLICY, make_link, open_link
 from tests.support.recording import RecordingRandom
 from tests.support.scripted_redis import open_scripted_redis, silent_from_subscribe_on
@@ -269,3 +270,39 @@ async def test_after_the_end_nobody_waits_for_it_to_be_online() -> None:
     with trio.move_on_after(0) as scope:
         await bench.link.wait_online()
     assert scope.cancelled_caught, "it will not be online again by itself"
+
+
+async def test_reads_go_to_the_address_at_which_the_subscribing_connection_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have several, and what is read must be what was notified of."""
+    asked: list[tuple[object, ...]] = []
+    really_open = Opener.open
+
+    async def remember(opener: Opener, *args: Any) -> Opened:
+        asked.append(args)
+        return attrs.evolve(await really_open(opener, args[0]), address="192.0.2.7")
+
+    monkeypatch.setattr(Opener, "open", remember)
+    async with open_link() as bench:
+        await bench.link.read("HGETALL", b"run")
+    assert asked == [("statusd",), ("statusd-reads", "192.0.2.7")]
+
+
+@pytest.mark.parametrize("what", ["on_exhausted", "on_lost", "on_online"])
+async def test_a_handler_that_raises_is_told_by_its_name(
+    what: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_args: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with open_link(attrs.evolve(POLICY, max_retries=1)) as bench:
+        monkeypatch.setattr(bench.handler, what, raises)
+        bench.redis.unreachable = REFUSED
+        bench.redis.drop_all()
+        await bench.redis.wait_attempts(3)
+        bench.redis.unreachable = None
+        await bench.link.wait_online()
+        await wait_all_tasks_blocked()
+        (line,) = bench.logbook.said("redis handler failed")
+        assert (line["level"], line["handler"]) == ("error", what)
+        assert "a bug" in line["traceback"]
+        assert bench.link.online

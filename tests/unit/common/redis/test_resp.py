@@ -229,3 +229,7 @@ def test_more_elements_than_memory_holds_are_called_so() -> None:
         pytest.raises(ProtocolError, match=r"^not a Redis reply: it declares more elements than memory can hold$"),
     ):
         parse(b"*4294967290\r\n:1\r\n", parser=parser)
+
+
+def test_a_command_may_have_arguments_of_each_kind() -> None:
+    assert encode("GET", b"k\xff", 5) == b"*3\r\n$3\r\nGET\r\n$2\r\nk\xff\r\n$1\r\n5\r\n"
