@@ -14,6 +14,7 @@ from common.disconnect import INTERNAL_ERROR, REFUSED_BY_REDIS
 from common.fanout import LINGER, Hub, Topic
 from common.histogram import Histogram
 from common.metrics import Counters
+from common.web.frames import Frames
 from tests.support.logbook import Logbook
 from tests.unit.common.test_fanout import FakeLink, FakePeer
 
@@ -182,3 +183,31 @@ async def test_a_gap_is_counted_where_somebody_hears_of_the_run() -> None:
     house.hub.on_active(b"run", 2.0)
     house.hub.on_active(b"run", None)
     assert house.counters.gaps == 1
+
+
+async def test_topics_are_made_with_the_hubs_own_link() -> None:
+    link, given = FakeLink(), list[object]()
+
+    def make_topic(of: Link) -> partial[Task]:
+        given.append(of)
+        return partial(Task, made=[])
+
+    hub = Hub(
+        make_link=lambda hub: cast("Link", given.append(hub) or link),
+        make_topic=make_topic,
+        counters=Counters(),
+        log=Logbook().log,
+    )
+    assert given == [hub, link]
+
+
+async def test_who_stays_is_told_when_another_has_left_between_two_messages() -> None:
+    house = House()
+    (gone, topic), (left, _) = house.join(b"run"), house.join(b"run")
+    assert await topic.broadcast(Frames(b"1", 1)) == 2
+    house.hub.leave(topic, gone.as_peer())
+    assert await topic.broadcast(Frames(b"2", 1)) == 1
+    assert (gone.wire.sent, left.wire.sent) == ([(b"1", 1)], [(b"1", 1), (b"2", 1)])
+    late, _ = house.join(b"run")
+    assert await topic.broadcast(Frames(b"3", 2)) == 2
+    assert late.wire.sent == [(b"3", 2)]
