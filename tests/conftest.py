@@ -1,7 +1,7 @@
 """What every test can ask for, and how chance is kept out of the suite.
 
 Property tests run the same examples every time (Hypothesis profile `repeatable`); `--hypothesis-profile=random` draws
-new ones, and a failure prints the line that reproduces it.
+new ones, and a failure prints the line that reproduces it. `verdict` asks only whether a property holds (`make mutation`).
 
 Tests that speak to a redis-server have the mark `redis`: `-m redis` runs them alone, on another server. With
 pytest-xdist's `--dist loadgroup` those that are `sensitive` run one after the other.
@@ -14,7 +14,7 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from common import embedded
 from common.embedded import EmbeddedRedis, EmbeddedRedisError, find_redis_server, open_embedded_redis
@@ -30,6 +30,9 @@ _SPEAK_TO_REDIS: Final = frozenset({"redis_program", "redis_server"})
 # No deadline per example: on a busy machine it would fail at random.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("random", deadline=None, print_blob=True)
+settings.register_profile(
+    "verdict", derandomize=True, deadline=None, database=None, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("repeatable")
 
 

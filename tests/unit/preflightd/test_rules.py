@@ -129,6 +129,13 @@ def test_a_file_is_read_once_and_bounded(tmp_path: Path) -> None:
         load_checklist(str(path))
 
 
+@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")])
+def test_why_a_file_cannot_be_read_is_said_without_its_path(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(RulesError) as refusal:
+        load_checklist(f"{tmp_path}/{name}")
+    assert str(refusal.value) == reason
+
+
 @pytest.mark.parametrize("name", ["missing", ".", "a\0b"])
 def test_a_file_that_cannot_be_read_is_a_reason(tmp_path: Path, name: str) -> None:
     with pytest.raises(RulesError):

@@ -272,3 +272,10 @@ def test_any_text_is_a_value_or_a_value_error(parse: Callable[[str], object], te
     except ValueError as error:
         reason = str(error)
     assert reason is None or reason.startswith(("not ", "neither ", "longer "))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.999999999, "999.999999ms"), (1.0, "1s"), (1.000000001, "1.000000001s"), (0.001, "1ms")]
+)
+def test_a_second_is_written_in_seconds_and_less_in_parts_of_it(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -179,3 +179,57 @@ def test_twenty_megabytes_in_one_message_pass() -> None:
 )
 def test_commands_are_arrays_of_byte_strings(args: tuple[bytes | str | int, ...], encoded: bytes) -> None:
     assert encode(*args) == encoded
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"@1\r\n", "not a Redis reply: Protocol error"),
+        (b"%1\r\n*1\r\n:1\r\n:2\r\n", "not a Redis reply: a map whose key is an array or a map"),
+        (b"*99999999999999999999999\r\n", "not a Redis reply: Bad multi-bulk length"),
+    ],
+    ids=["unknown type", "key", "length"],
+)
+def test_what_is_wrong_is_said_and_said_again(data: bytes, text: str) -> None:
+    parser = RespParser()
+    said = []
+    for chunk in (data, b"+OK\r\n"):
+        with pytest.raises(ProtocolError) as error:
+            parse(chunk, parser=parser)
+        said.append(str(error.value))
+    assert said[0].startswith(text)
+    assert said[1] == said[0]
+
+
+def test_the_limit_is_told_and_one_byte_below_it_passes() -> None:
+    parser = RespParser(reply_limit=100)
+    assert parse(b"$500\r\n" + b"x" * 94, parser=parser) == []
+    assert parser.unfinished == 100
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match=r"^a reply larger than 100 bytes$"):
+            parse(b"x", parser=parser)
+
+
+def test_what_is_unfinished_is_counted_from_the_last_whole_value_on() -> None:
+    parser = RespParser()
+    assert parser.unfinished == 0
+    parser.feed(b"+OK\r\n+O")
+    assert parser.unfinished == 7
+    assert list(parser.values()) == [b"OK"]
+    assert 2 <= parser.unfinished <= 7, "hiredis keeps what it has read for a while"
+    parser.feed(b"K\r\n")
+    assert list(parser.values()) == [b"OK"]
+    assert parser.unfinished == 0
+
+
+def test_more_elements_than_memory_holds_are_called_so() -> None:
+    parser = RespParser()
+    with (
+        limited_memory(1 << 30),
+        pytest.raises(ProtocolError, match=r"^not a Redis reply: it declares more elements than memory can hold$"),
+    ):
+        parse(b"*4294967290\r\n:1\r\n", parser=parser)
+
+
+def test_a_command_may_have_arguments_of_each_kind() -> None:
+    assert encode("GET", b"k\xff", 5) == b"*3\r\n$3\r\nGET\r\n$2\r\nk\xff\r\n$1\r\n5\r\n"

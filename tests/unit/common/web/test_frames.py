@@ -14,7 +14,17 @@ from websockets.protocol import Protocol
 from wsproto.connection import CLIENT, Connection
 from wsproto.events import TextMessage
 
-from common.web.frames import HANGUP, PING, gap_frame, text_frame
+from common.web.frames import (
+    CLOSE,
+    HANGUP,
+    PING,
+    PING_OPCODE,
+    PONG_OPCODE,
+    close_frame,
+    control_frame,
+    gap_frame,
+    text_frame,
+)
 
 SIZES: Final = [0, 1, 125, 126, 127, 65535, 65536, 1 << 20]
 
@@ -102,3 +112,11 @@ def test_a_gap_is_a_json_number_to_the_millisecond(seconds: float) -> None:
     assert list(told) == ["type", "seconds"]
     assert isinstance(told["seconds"], float)
     assert told["seconds"] == pytest.approx(seconds, abs=0.00051)
+
+
+def test_control_frames_byte_for_byte() -> None:
+    assert control_frame(PING_OPCODE, b"") == b"\x89\x00"
+    assert control_frame(PONG_OPCODE, b"abc") == b"\x8a\x03abc"
+    assert control_frame(CLOSE, b"x" * 125) == b"\x88\x7d" + b"x" * 125
+    assert close_frame(1001, "") == b"\x88\x02\x03\xe9"
+    assert close_frame(4999, "später") == b"\x88\x09\x13\x87sp\xc3\xa4ter"

@@ -228,3 +228,55 @@ def test_the_usual_pong_under_any_mask(mask: bytes) -> None:
 )
 def test_nothing_else_is_the_usual_pong(data: bytes) -> None:
     assert not is_pong(data)
+
+
+@pytest.mark.parametrize(
+    ("frame", "text", "bad_text"),
+    [
+        (Frame(CLOSE, b"\x03"), "a close frame of one byte", False),
+        (Frame(CLOSE, b"\x03\xe7"), "a close frame with the code 999", False),
+        (Frame(CLOSE, b"\x03\xed why"), "a close frame with the code 1005", False),
+        (Frame(CLOSE, b"\x13\x88"), "a close frame with the code 5000", False),
+        (Frame(CLOSE, b"\x03\xe8a\xff"), "a close frame whose reason is not UTF-8: invalid start byte", True),
+        (Frame(CLOSE, b"\x03\xe8\xc3"), "a close frame whose reason is not UTF-8: unexpected end of data", True),
+    ],
+)
+def test_what_is_wrong_with_a_close_frame_is_said(frame: Frame, text: str, bad_text: bool) -> None:
+    parser = FrameParser()
+    parser.feed(frame.encode())
+    with pytest.raises(Breach) as breach:
+        parser.next()
+    assert (str(breach.value), breach.value.bad_text) == (text, bad_text)
+
+
+@pytest.mark.parametrize(
+    ("frame", "bad_text"),
+    [(Frame(TEXT, b"\xff"), True), (Frame(CONTINUATION, b"x"), False), (Frame(3, b"x"), False)],
+    ids=["no UTF-8", "nothing to continue", "an opcode of nobody"],
+)
+def test_what_wsproto_refuses_is_a_breach_in_its_words(frame: Frame, bad_text: bool) -> None:
+    parser = FrameParser()
+    parser.feed(frame.encode())
+    with pytest.raises(Breach, match=r"\S") as breach:
+        parser.next()
+    assert breach.value.bad_text is bad_text
+    assert str(breach.value) != "None"
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1014, 3000, 4999])
+def test_the_codes_at_the_ends_of_each_range_are_good(code: int) -> None:
+    parser = FrameParser()
+    parser.feed(Frame(CLOSE, code.to_bytes(2, "big") + "ä".encode()).encode())
+    frame = parser.next()
+    assert frame is not None
+    assert bytes(frame.payload) == code.to_bytes(2, "big") + "ä".encode()  # type: ignore[arg-type]
+
+
+def test_the_shortest_close_frame_is_six_bytes() -> None:
+    assert is_close(b"\x88\x80abcd")
+    assert not is_close(b"\x88\x80abc")
+    assert not is_close(b"\x88\x81abcd")
+    assert not is_close(b"\x88")
+    assert not is_close(b"")
+    # The mask bit is no part of the length.
+    assert is_close(b"\x88\x00abcd")
