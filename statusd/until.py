@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from common.watch.client import FinishedError
+from common.watch.show import FinishedError
 from statusd.jobs import JobEvent, read_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from common.watch.client import Note, Show
+    from common.watch.show import Note, Show
 
 
 class UntilOutcome(enum.IntEnum):

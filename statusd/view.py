@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from common.watch.client import Note
+from common.watch.show import Note
 from common.watch.view import PlainView
 from common.watch.words import compact, one_line, raw_text
 from statusd.jobs import JobEvent, JobMessage, read_job

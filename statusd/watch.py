@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from common.config.values import parse_positive_duration
 from common.daemons import STATUS
-from common.watch.client import Codes, Show
 from common.watch.command import Plan, Watching, watch_command
+from common.watch.show import Codes, Show
 from common.watch.view import open_view
 from common.web.path import Target
 from statusd.route import route

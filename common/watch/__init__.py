@@ -1,5 +1,6 @@
 """The terminal client of the daemons that serve WebSockets: one socket, kept alive, shown frame by frame.
 
+show      what it says to whoever shows it, and how a show ends it
 client    connects, answers pings, notices a dead server, reconnects; a process around it
 socket    a trio-websocket client whose stream is ours to close
 address   what the arguments of `watch` mean (pure)

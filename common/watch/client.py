@@ -1,22 +1,22 @@
 """The terminal client: one socket of a daemon, kept alive, shown frame by frame.
 
 `watch` owns the conversation: it connects, answers pings, notices a dead server, reconnects with jittered delays and
-puts endings into words. How a frame looks is the business of the `Show` it is given; a `Show` outlives every connection
-and belongs to the caller. `run_watch` is the process around it: signals, a time limit, a pipe that closes.
+puts endings into words. How a frame looks is the business of the `Show` it is given (`common.watch.show`); a `Show`
+outlives every connection and belongs to the caller. `run_watch` is the process around it: signals, a time limit, a pipe
+that closes.
 
 It runs until it is cancelled, or until the server refuses in a way that asking again can't mend.
 """
 
 from __future__ import annotations
 
-import enum
 import json
 import math
 import random
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -25,6 +25,7 @@ from wsproto.utilities import ProtocolError
 
 from common.backoff import Backoff
 from common.foreground import discard_output
+from common.watch.show import Codes, FinishedError, Note, OutputClosedError
 from common.watch.socket import Socket, open_socket
 from common.watch.words import (
     closing_words,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from common.watch.show import Show
+
 INIT: Final = '{"type":"init"}'
 PONG: Final = '{"type":"pong"}'
 
@@ -53,52 +56,6 @@ LIVED: Final = 10.0
 """Seconds after which a connection counts as a success, so that the next outage starts with short delays again."""
 
 DELAYS: Final = Backoff(0.5, 30.0)
-
-
-class Note(enum.Enum):
-    """What a notice is about."""
-
-    CONNECTED = "connected"
-    GAP = "gap"
-    """Something may be missing from what was shown."""
-    RETRYING = "retrying"
-    REFUSED = "refused"
-    """The last one: `watch` returns after it."""
-
-
-@attrs.frozen(kw_only=True)
-class Codes:
-    """The exit codes of a watch."""
-
-    refused: int = 1
-    time_up: int = 0
-    hung_up: int | None = None
-    """After a hangup, which asks not to come back; None is to come back all the same."""
-
-
-class FinishedError(Exception):
-    """What a show has seen ends the watch, with an exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"finished with {code}")
-        self.code = code
-
-
-class OutputClosedError(Exception):
-    """There is nobody left to show anything to: the pipe or the terminal is gone."""
-
-
-class Show(Protocol):
-    """What a person sees. Neither method may block for long: pings are answered by the same task."""
-
-    def frame(self, frame: Mapping[str, object]) -> None:
-        """Show one frame of the server's, any type but `ping`, `hangup` and `gap`.
-
-        Raises OutputClosedError, and FinishedError to end the watch.
-        """
-
-    def notice(self, note: Note, text: str) -> None:
-        """Show one line about the connection; `text` is safe for a terminal. Raises OutputClosedError."""
 
 
 @attrs.frozen

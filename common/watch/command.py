@@ -11,7 +11,7 @@ import attrs
 from common.cli import Command
 from common.exits import Exit
 from common.watch.address import where_and_what
-from common.watch.client import Codes, Show, run_watch
+from common.watch.show import Codes, Show
 
 if TYPE_CHECKING:
     import argparse
@@ -73,6 +73,9 @@ def _default(watching: Watching) -> str:
 
 
 def _run(watching: Watching, options: argparse.Namespace) -> int:
+    # Not at the start of every daemon, which has this command and serves.
+    from common.watch.client import run_watch  # noqa: PLC0415
+
     try:
         url, path = where_and_what(options.url, options.path, _default(watching), watching.path)
         watching.check(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from common.watch.client import Note
+from common.watch.show import Note
 from common.watch.view import output
 
 if TYPE_CHECKING:

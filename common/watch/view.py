@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import attrs
 
-from common.watch.client import Note, OutputClosedError, Show
+from common.watch.show import Note, OutputClosedError, Show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ import trio
 from common.early import ending_signals
 from common.embedded import EmbeddedRedisError
 from common.foreground import discard_output
-from common.watch.client import OutputClosedError
+from common.watch.show import OutputClosedError
 from deploy.demo.daemon_process import ChildError
 from deploy.demo.ledger import ChecklistLedger, DemoLedger
 from deploy.demo.stage import play

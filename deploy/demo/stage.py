@@ -26,7 +26,8 @@ from redis.retry import Retry
 
 from common.daemons import OPS, PREFLIGHT, STATUS
 from common.embedded import open_embedded_redis
-from common.watch.client import OutputClosedError, watch
+from common.watch.client import watch
+from common.watch.show import OutputClosedError
 from common.watch.words import socket_url
 from deploy.demo.daemon_process import ChildError, DaemonProcess, open_daemon
 from deploy.demo.simulated_run import simulated_run

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from common.watch.client import Note
+from common.watch.show import Note
 from preflightd.view import ChecklistLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from common.watch.client import Show
+    from common.watch.show import Show
     from common.watch.view import View
     from deploy.demo.ledger import ChecklistLedger, DemoLedger
 
@@ -35,12 +35,12 @@ class Witness:
     """Set by the next frame."""
 
     def frame(self, frame: Mapping[str, object]) -> None:
-        """See `common.watch.client.Show`."""
+        """See `common.watch.show.Show`."""
         self.read(frame)
         self._arrival.set()
 
     def notice(self, note: Note, text: str) -> None:
-        """See `common.watch.client.Show`."""
+        """See `common.watch.show.Show`."""
         if note is Note.CONNECTED:
             self.connected.set()
         self.tell(note, text)

@@ -21,7 +21,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 import common.watch.client
 from common.backoff import Backoff
-from common.watch.client import INIT, PONG, Note, watch
+from common.watch.client import INIT, PONG, watch
+from common.watch.show import Note
 from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:

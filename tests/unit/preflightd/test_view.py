@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.watch.client import Note, OutputClosedError
+from common.watch.show import Note, OutputClosedError
 from preflightd.checklist import packaged
 from preflightd.terminal import NAME_LIMIT, TerminalPreflightView, date_of
 from preflightd.view import ChecklistLines, PlainPreflightView, State, changes, read_state, summary

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from common.watch.client import FinishedError, Note
+from common.watch.show import FinishedError, Note
 from statusd.jobs import JobEvent, JobMessage, read_job
 from statusd.until import UntilOutcome, UntilShow
 from statusd.view import JsonStatusView, Tone, read_status

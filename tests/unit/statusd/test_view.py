@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from common.watch.client import Note, OutputClosedError
+from common.watch.show import Note, OutputClosedError
 from statusd.terminal import LABEL_LIMIT, SHOWN_LIMIT, TerminalStatusView
 from statusd.view import Entry, PlainStatusView, Tone, percentage_of, read_status
 from statusd.watch import open_status_view

@@ -15,7 +15,8 @@ from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, Ha
 from wsproto.utilities import LocalProtocolError
 
 from common.backoff import Backoff
-from common.watch.client import INIT, OPEN_TIMEOUT, PONG, Codes, Note, OutputClosedError, decoded, watch
+from common.watch.client import INIT, OPEN_TIMEOUT, PONG, decoded, watch
+from common.watch.show import Codes, Note, OutputClosedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
