@@ -13,7 +13,7 @@ from common.cli import Program
 from common.config import Settings
 from common.process import serve_process
 from common.start import tracing
-from common.workers.worker import Inherited, add_worker_arguments, serve_worker
+from common.workers.inherited import Inherited, add_worker_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +70,9 @@ def _serve(daemon: Daemon[S], start: Start[S]) -> int:
     inherited = Inherited.parsed(start.options)
     if inherited is None:
         return serve_process(daemon, start, embedded=start.options.embedded_redis)
+    # What only a worker needs is loaded by workers alone.
+    from common.workers.worker import serve_worker  # noqa: PLC0415
+
     # Its parent has said what there is to say, and its limits are the parent's.
     with tracing(start.settings, daemon.name, start.log, inherited.worker) as tracer:
         return trio.run(serve_worker, daemon, start.settings, inherited, tracer, start.log)

@@ -15,11 +15,7 @@ import attrs
 import trio
 
 from common.activation import without_personal
-from common.admin.access import Access
-from common.admin.probe import Probe
-from common.admin.server import AdminServer
 from common.admin.sockets import AdminSockets, bind_admin
-from common.admin.telemetry_source import ALONE, Local, about
 from common.config import Settings, describe
 from common.daemon import Daemon, DaemonService
 from common.embedded import EmbeddedRedisError, open_embedded_redis
@@ -33,15 +29,13 @@ from common.tracing import NO_TRACES
 from common.version import version
 from common.web.listener import bound_to
 from common.web.path import Target
-from common.workers.desk import Desk
-from common.workers.fleet_telemetry import Workers
-from common.workers.spawn import Spawner
-from common.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from common.admin.server import AdminServer
     from common.admin.telemetry_source import TelemetrySource
+    from common.exposition import Report
     from common.logs import Logger
     from common.notify import Notifier
     from common.tracing import Tracer
@@ -57,6 +51,19 @@ class ProcessParts:
     admin: AdminSockets | None
     notifier: Notifier
     tracer: Tracer
+
+
+@attrs.frozen
+class Serving:
+    """What serves: this process by itself, or its workers."""
+
+    run: Callable[[trio.Event], Awaitable[int]]
+    """Until it is told to end; returns the exit code."""
+    ready: trio.Event
+    report: Callable[[], Awaitable[Report]]
+    """The figures of a scrape."""
+    make_source: Callable[[], TelemetrySource]
+    """What the operator's listener asks; made once, where there is one."""
 
 
 def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
@@ -111,37 +118,64 @@ async def _serve(
                 hint=f"set {settings.prefix}ALLOWED_ORIGINS so that foreign pages can't open sockets",
             )
         log.info("listening", addresses=bound_to(listeners), **({} if admin is None else {"admin": admin.names}))
-        source: TelemetrySource
-        run: Callable[[trio.Event], Awaitable[int]]
-        ready: trio.Event
-        if settings.workers == 1:
-            service = DaemonService(daemon, settings, log, tracer=parts.tracer, kept=parts.listeners.kept)
-            run, ready = partial(service.run, listeners), service.ready
-            source = Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
-            report = service.fleet.report
-        else:
-            desk = Desk(partial(supervised, daemon.metrics_prefix))
-            source = Workers(about(daemon, settings), desk)
-            supervisor = Supervisor(
-                Spawner(module_command(daemon.name, "serve"), environ, listeners, log, parts.listeners.kept),
-                settings.workers,
-                settings.drain_delay + settings.drain_timeout,
-                log,
-                desk,
-            )
-            run, ready = supervisor.run, supervisor.ready
-            report = desk.report
-        run = partial(parts.notifier.accompany, run, ready)
+        serve = _by_itself if settings.workers == 1 else _through_workers
+        serving = serve(daemon, settings, environ, parts, log)
+        run = partial(parts.notifier.accompany, serving.run, serving.ready)
         if admin is None:
             return await run(stop)
+        # Nobody looks on without an address for it, and what they look with costs memory, and time at the start.
+        from common.admin.access import Access  # noqa: PLC0415
+        from common.admin.server import AdminServer  # noqa: PLC0415
+
         server = AdminServer(
-            source=source,
-            report=report,
+            source=serving.make_source(),
+            report=serving.report,
             channel_of=_channels(daemon, settings),
             access=Access(admin.address, settings.admin_token, settings.trusted_proxies),
             log=log.bind(component="admin"),
         )
         return await _run_with_admin(server, admin, run, stop)
+
+
+def _by_itself(daemon: Daemon[S], settings: S, _environ: dict[str, str], parts: ProcessParts, log: Logger) -> Serving:
+    service = DaemonService(daemon, settings, log, tracer=parts.tracer, kept=parts.listeners.kept)
+
+    def make_source() -> TelemetrySource:
+        # As above.
+        from common.admin.probe import Probe  # noqa: PLC0415
+        from common.admin.telemetry_source import ALONE, Local, about  # noqa: PLC0415
+
+        return Local(about(daemon, settings), Probe(service, daemon.name, ALONE))
+
+    return Serving(partial(service.run, parts.listeners.sockets), service.ready, service.fleet.report, make_source)
+
+
+def _through_workers(
+    daemon: Daemon[S], settings: S, environ: dict[str, str], parts: ProcessParts, log: Logger
+) -> Serving:
+    # One process has no use for them.
+    from common.workers.desk import Desk  # noqa: PLC0415
+    from common.workers.spawn import Spawner  # noqa: PLC0415
+    from common.workers.supervisor import Supervisor  # noqa: PLC0415
+
+    listeners = parts.listeners
+    desk = Desk(partial(supervised, daemon.metrics_prefix))
+    supervisor = Supervisor(
+        Spawner(module_command(daemon.name, "serve"), environ, listeners.sockets, log, listeners.kept),
+        settings.workers,
+        settings.drain_delay + settings.drain_timeout,
+        log,
+        desk,
+    )
+
+    def make_source() -> TelemetrySource:
+        # As above.
+        from common.admin.telemetry_source import about  # noqa: PLC0415
+        from common.workers.fleet_telemetry import Workers  # noqa: PLC0415
+
+        return Workers(about(daemon, settings), desk)
+
+    return Serving(supervisor.run, supervisor.ready, desk.report, make_source)
 
 
 def _channels(daemon: Daemon[S], settings: S) -> Callable[[str], bytes]:

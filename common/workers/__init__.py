@@ -5,6 +5,7 @@ channel          questions and answers over them; either side may ask
 questions        what they ask each other
 supervisor       the parent: starts the workers, replaces one that died or hangs, passes the end on
 spawn            a worker's process, started
+inherited        what it gets from its parent, as a command line
 worker_handle    one worker as its parent knows it: what it has said, and for how long it has not answered
 desk             all of them, and what those that are gone have left: the figures of a scrape, what has changed
 fleet_telemetry  the same for the operator's listener (`common.admin`)

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from common.workers.channel import WorkerChannel
-from common.workers.worker import Inherited
+from common.workers.inherited import Inherited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,13 +11,15 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import daemon_cli, process
+from common import process
 from common.daemon_cli import program
 from common.notify import Notifier
 from common.process import ProcessParts
 from common.start import Listeners, Start
 from common.tracing import NO_TRACES
-from common.workers.worker import Inherited, shared_out
+from common.workers import supervisor, worker
+from common.workers.inherited import Inherited
+from common.workers.worker import shared_out
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
@@ -34,7 +36,7 @@ async def test_the_parents_patience_is_the_delay_and_the_drain(monkeypatch: pyte
         async def run(self, _stop: trio.Event) -> int:
             return 0
 
-    monkeypatch.setattr(process, "Supervisor", Patient)
+    monkeypatch.setattr(supervisor, "Supervisor", Patient)
     settings = StatusSettings(workers=2, drain_delay=20.0, drain_timeout=15.0)
     serve: Any = process._serve
     log = Logbook().log
@@ -70,7 +72,7 @@ def test_a_worker_knows_all_that_its_parent_gave_it(kept: bool, monkeypatch: pyt
         await trio.lowlevel.checkpoint()
         return 0
 
-    monkeypatch.setattr(daemon_cli, "serve_worker", serve_worker)
+    monkeypatch.setattr(worker, "serve_worker", serve_worker)
     gave = Inherited(2, 7, (8, 9), kept)
     made, parser = program(STATUSD), argparse.ArgumentParser()
     made.add_serve_arguments(parser, parser.add_subparsers(dest="command").add_parser("serve"))
