@@ -56,9 +56,9 @@ _PORTS: Final = range(15_000, 32_000)
 
 # An exec wrapper, since `preexec_fn` is not safe beside threads. PR_SET_PDEATHSIG (1) is kept across exec; the owner
 # may have died before it was set.
-_LAUNCHER: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, ctypes.c_ulong(signal.SIGKILL))
+_LAUNCHER: Final = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, ctypes.c_ulong({signal.SIGKILL:d}))
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """

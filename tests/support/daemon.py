@@ -57,9 +57,9 @@ _PATIENT: Final = {
 A client that a test reads for shares the machine with the daemon: what it has not taken yet says how busy that is."""
 
 # PR_SET_PDEATHSIG (1): a run of the tests that is killed takes its daemons with it.
-_LAUNCHER: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, ctypes.c_ulong(signal.SIGKILL))
+_LAUNCHER: Final = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, ctypes.c_ulong({signal.SIGKILL:d}))
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
