@@ -19,13 +19,13 @@ pytestmark = pytest.mark.integration
 NOTE: Final = """
 import atexit, runpy, sys
 from pathlib import Path
-atexit.register(lambda: Path({note!r}).write_text("\\n".join(sys.modules)))
+atexit.register(lambda: Path({note!r}).write_text("\\n".join(name for name in sys.modules if sys.modules[name])))
 sys.argv = [{module!r}]
 runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 
 NEEDLESS: Final = {
-    *("redis", "jsonschema", "opentelemetry"),
+    *("jsonschema", "opentelemetry"),
     # What a command needs.
     *("trio_websocket", "common.watch.client"),
     # What opsd is made of.

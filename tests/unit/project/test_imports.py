@@ -117,7 +117,6 @@ def test_no_part_of_a_package_imports_itself_by_way_of_others() -> None:
         ("common.redis.link", "common.web"),
         ("statusd.watch", "rich.progress"),
         ("preflightd.watch", "rich.live"),
-        ("opsd.cli", "redis"),
     ],
 )
 def test_a_part_does_not_load(module: str, foreign: str) -> None:
