@@ -116,3 +116,20 @@ async def test_sources_have_their_time_together_and_tmux_its_line(
         f"warning: preflightd: unavailable: {slow.reading.problem}",
         "tmux: OK, 1 sessions",
     ]
+
+
+async def test_nobody_waits_for_a_source_that_has_answered(
+    autojump_clock: MockClock, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    source = HandSource("statusd")
+    monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [source])
+
+    async def answers() -> None:
+        await trio.sleep(PATIENCE / 3)
+        source.shows()
+
+    nursery.start_soon(answers)
+    start = trio.current_time()
+    code, lines = await checked()
+    assert trio.current_time() - start == pytest.approx(PATIENCE / 3)
+    assert (code, lines[2]) == (Exit.OK, "statusd: OK, 1 workers")
