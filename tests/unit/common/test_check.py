@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from common.daemon import Daemon
+    from trio.testing import MockClock
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+    from common.daemon import Daemon
 
 MISSING = b"-NOPERM User default has no permissions to run the '%b' command\r\n"
 FOREIGN = b"-NOPERM No permissions to access a %b\r\n"
@@ -56,13 +56,15 @@ def refusing(name: bytes, answer: bytes) -> Any:
     return answers
 
 
-async def test_statusd_tries_a_subscription_and_takes_it_back(redis: ScriptedRedis) -> None:
+async def test_statusd_tries_a_subscription_and_takes_it_back(autojump_clock: MockClock, redis: ScriptedRedis) -> None:
     assert await checked() == (Exit.OK, ["redis: OK"])
     assert redis.asked(b"SUBSCRIBE") == redis.asked(b"SUBSCRIBE")[:1] == [[b"SUBSCRIBE", b"check:check"]]
     assert redis.subscribers(b"check:check") == 0
 
 
-async def test_preflightd_tries_a_read_too_and_says_how_redis_notifies(redis: ScriptedRedis) -> None:
+async def test_preflightd_tries_a_read_too_and_says_how_redis_notifies(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     code, lines = await checked(PREFLIGHTD)
     assert code == Exit.OK
     assert lines == ["redis: OK", "redis notifies of changed hashes (notify-keyspace-events='Kghx')"]
@@ -70,7 +72,9 @@ async def test_preflightd_tries_a_read_too_and_says_how_redis_notifies(redis: Sc
     assert redis.asked(b"HGETALL") == [[b"HGETALL", b"check"]]
 
 
-async def test_notifications_that_lack_something_are_a_warning_and_no_failure(redis: ScriptedRedis) -> None:
+async def test_notifications_that_lack_something_are_a_warning_and_no_failure(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     redis.notifies = b""
     code, lines = await checked(PREFLIGHTD)
     assert code == Exit.OK
@@ -79,7 +83,9 @@ async def test_notifications_that_lack_something_are_a_warning_and_no_failure(re
     assert "redis-cli config set notify-keyspace-events" in lines[1]
 
 
-async def test_it_says_which_server_that_is_without_its_control_characters(redis: ScriptedRedis) -> None:
+async def test_it_says_which_server_that_is_without_its_control_characters(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     def answers(_peer: Peer, command: Command) -> bytes | None:
         if command[0] != b"HELLO":
             return None
@@ -96,7 +102,7 @@ async def test_it_says_which_server_that_is_without_its_control_characters(redis
     ids=lambda value: value.name if hasattr(value, "name") else value.decode(),
 )
 async def test_a_command_that_the_user_may_not_run_fails(
-    redis: ScriptedRedis, daemon: Daemon[Any], command: bytes
+    autojump_clock: MockClock, redis: ScriptedRedis, daemon: Daemon[Any], command: bytes
 ) -> None:
     redis.answers = refusing(command, MISSING % command.lower())
     code, [line] = await checked(daemon)
@@ -107,7 +113,7 @@ async def test_a_command_that_the_user_may_not_run_fails(
 
 @pytest.mark.parametrize(("command", "what"), [(b"SUBSCRIBE", b"channel"), (b"HGETALL", b"key")])
 async def test_a_name_that_the_user_may_not_use_says_nothing_of_others(
-    redis: ScriptedRedis, command: bytes, what: bytes
+    autojump_clock: MockClock, redis: ScriptedRedis, command: bytes, what: bytes
 ) -> None:
     redis.answers = refusing(command, FOREIGN % what)
     code, lines = await checked(PREFLIGHTD)
@@ -117,7 +123,9 @@ async def test_a_name_that_the_user_may_not_use_says_nothing_of_others(
     assert f"access a {what.decode()}" in lines[1]
 
 
-async def test_a_redis_that_is_not_there_is_tried_once_and_its_cause_is_said(redis: ScriptedRedis) -> None:
+async def test_a_redis_that_is_not_there_is_tried_once_and_its_cause_is_said(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     redis.unreachable = ConnectionRefusedError(111, "Connection refused")
     code, [line] = await checked()
     assert code == Exit.FAILED
@@ -127,14 +135,16 @@ async def test_a_redis_that_is_not_there_is_tried_once_and_its_cause_is_said(red
     assert len(redis.attempts) == 1
 
 
-async def test_a_redis_that_loads_is_not_waited_for(redis: ScriptedRedis) -> None:
+async def test_a_redis_that_loads_is_not_waited_for(autojump_clock: MockClock, redis: ScriptedRedis) -> None:
     redis.loading = True
     code, [line] = await checked()
     assert (code, len(redis.attempts)) == (Exit.FAILED, 1)
     assert "LOADING" in line
 
 
-async def test_a_password_that_is_asked_for_is_told_in_our_words(redis: ScriptedRedis) -> None:
+async def test_a_password_that_is_asked_for_is_told_in_our_words(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     redis.password = b"secret"
     code, [line] = await checked()
     assert code == Exit.FAILED
@@ -142,7 +152,7 @@ async def test_a_password_that_is_asked_for_is_told_in_our_words(redis: Scripted
     assert "secret" not in line
 
 
-async def test_a_redis_that_does_not_answer_a_request_fails(redis: ScriptedRedis) -> None:
+async def test_a_redis_that_does_not_answer_a_request_fails(autojump_clock: MockClock, redis: ScriptedRedis) -> None:
     redis.answers = refusing(b"SUBSCRIBE", b"")
     code, [line] = await checked()
     assert code == Exit.FAILED
@@ -150,7 +160,7 @@ async def test_a_redis_that_does_not_answer_a_request_fails(redis: ScriptedRedis
 
 
 async def test_an_operators_listener_that_can_not_be_had_fails_though_redis_is_well(
-    redis: ScriptedRedis, tmp_path: Path
+    autojump_clock: MockClock, redis: ScriptedRedis, tmp_path: Path
 ) -> None:
     path = tmp_path / "none" / "admin.sock"
     code, lines = await checked(admin_listen_addr=UnixAddress(str(path)))
@@ -158,7 +168,9 @@ async def test_an_operators_listener_that_can_not_be_had_fails_though_redis_is_w
     assert lines == [f"operator's listener: FAILED: unix:{path}: there is no directory {path.parent}", "redis: OK"]
 
 
-async def test_without_questions_of_its_own_a_daemon_is_content_with_a_connection(redis: ScriptedRedis) -> None:
+async def test_without_questions_of_its_own_a_daemon_is_content_with_a_connection(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     out = io.StringIO()
     assert await check_redis("opsd", StatusSettings(), out)
     assert out.getvalue() == "redis: OK\n"

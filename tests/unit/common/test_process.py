@@ -26,10 +26,10 @@ from tests.support.logbook import Logbook
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from trio.testing import MockClock
+
 
 SECRET = Secret.literal("x", "STATUS_REDIS_PASSWORD")
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @attrs.define
@@ -97,20 +97,20 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.mark.parametrize("code", [Exit.OK, Exit.FAILED])
-async def test_the_code_is_the_daemons_own(bench: Bench, code: int) -> None:
+async def test_the_code_is_the_daemons_own(autojump_clock: MockClock, bench: Bench, code: int) -> None:
     bench.code = code
     assert await bench.run() == code
     assert [line["msg"] for line in bench.logbook.lines] == ["starting", "origin check disabled", "listening"]
     assert bench.logbook.said("origin check disabled")[0]["hint"].startswith("set STATUS_ALLOWED_ORIGINS")
 
 
-async def test_origins_that_are_given_are_no_warning(bench: Bench) -> None:
+async def test_origins_that_are_given_are_no_warning(autojump_clock: MockClock, bench: Bench) -> None:
     await bench.run(load(StatusSettings, {"STATUS_ALLOWED_ORIGINS": "*.example.org"}).settings)
     assert bench.logbook.at_least("warn") == []
 
 
 async def test_a_private_redis_is_what_the_daemon_and_its_workers_are_given(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    autojump_clock: MockClock, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Redis:
         def url(self, db: int) -> str:
@@ -133,7 +133,9 @@ async def test_a_private_redis_is_what_the_daemon_and_its_workers_are_given(
     assert capsys.readouterr().err == "publish to redis://127.0.0.1:7001/5\n"
 
 
-async def test_without_a_private_redis_nothing_is_served(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_private_redis_nothing_is_served(
+    autojump_clock: MockClock, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Missing:
         async def __aenter__(self) -> None:
             raise EmbeddedRedisError("no redis-server found")
@@ -148,7 +150,7 @@ async def test_without_a_private_redis_nothing_is_served(bench: Bench, monkeypat
     assert bench.served == []
 
 
-async def test_the_operator_looks_on_until_the_daemon_has_drained(bench: Bench) -> None:
+async def test_the_operator_looks_on_until_the_daemon_has_drained(autojump_clock: MockClock, bench: Bench) -> None:
     address = ListenAddress("127.0.0.1", 9102)
     bench.code = Exit.FAILED
     assert await bench.run(admin=Admin(address)) == Exit.FAILED
@@ -158,7 +160,7 @@ async def test_the_operator_looks_on_until_the_daemon_has_drained(bench: Bench) 
     assert bench.logbook.said("listening")[0]["admin"] == ["unix:/run/admin.sock"]
 
 
-async def test_the_operator_names_a_channel_as_a_client_does(bench: Bench) -> None:
+async def test_the_operator_names_a_channel_as_a_client_does(autojump_clock: MockClock, bench: Bench) -> None:
     await bench.run(admin=Admin(UnixAddress("/run/admin.sock")))
     assert bench.operators[0]["channel_of"]("r:c") == b"r:c"
     with pytest.raises(ValueError, match="channel"):

@@ -96,14 +96,16 @@ async def test_a_socket_that_is_broken_or_closed_says_so_as_streams_do() -> None
     assert bench.kernel.sent == b""
 
 
-async def test_an_answer_beside_the_end_of_the_stream_is_a_broken_connection() -> None:
+async def test_an_answer_beside_the_end_of_the_stream_is_a_broken_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = Bench(0)
 
     async def busy(_data: Any) -> None:
         await trio.lowlevel.checkpoint()
         raise trio.BusyResourceError
 
-    bench.below.send_all = busy  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.below, "send_all", busy)
     with pytest.raises(trio.BrokenResourceError, match="is being closed"):
         await bench.stream.send_all(b"answer")
 

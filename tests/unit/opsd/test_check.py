@@ -38,7 +38,7 @@ USUAL = {
 
 
 @pytest.fixture
-async def redis(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> AsyncIterator[ScriptedRedis]:
+async def redis(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedRedis]:
     """A server that has streams, and is found by `check`; there is no tmux, and no source is asked."""
 
     async def no_tmux(_: Tmux) -> TmuxStatus:
@@ -59,7 +59,9 @@ async def checked() -> tuple[int, list[str]]:
     return code, out.getvalue().splitlines()
 
 
-async def test_what_is_kept_is_asked_for_and_nothing_is_written(redis: ScriptedRedis) -> None:
+async def test_what_is_kept_is_asked_for_and_nothing_is_written(
+    autojump_clock: MockClock, redis: ScriptedRedis
+) -> None:
     code, lines = await checked()
     assert code == Exit.OK
     assert lines == ["redis: OK", f"history: {KEYS.history}", "tmux: none: not installed"]
@@ -71,7 +73,7 @@ async def test_what_is_kept_is_asked_for_and_nothing_is_written(redis: ScriptedR
 
 
 @pytest.mark.parametrize("command", [b"TIME", b"XRANGE", b"XADD"])
-async def test_a_right_that_is_missing_fails(redis: ScriptedRedis, command: bytes) -> None:
+async def test_a_right_that_is_missing_fails(autojump_clock: MockClock, redis: ScriptedRedis, command: bytes) -> None:
     def answers(_peer: Peer, asked: Command) -> bytes | None:
         if asked[0] == command:
             return b"-NOPERM User ops has no permissions to run the '%b' command\r\n" % command.lower()
@@ -85,7 +87,7 @@ async def test_a_right_that_is_missing_fails(redis: ScriptedRedis, command: byte
     assert lines[1:] == [f"history: {KEYS.history}", "tmux: none: not installed"], "the rest is said all the same"
 
 
-async def test_a_key_of_another_kind_fails(redis: ScriptedRedis) -> None:
+async def test_a_key_of_another_kind_fails(autojump_clock: MockClock, redis: ScriptedRedis) -> None:
     wrong = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
     redis.answers = lambda _peer, asked: wrong if asked[0] == b"XADD" else USUAL.get(asked[0])
     code, lines = await checked()
@@ -95,7 +97,7 @@ async def test_a_key_of_another_kind_fails(redis: ScriptedRedis) -> None:
 
 
 async def test_sources_have_their_time_together_and_tmux_its_line(
-    redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent, slow = HandSource("statusd"), HandSource("preflightd")
 
@@ -114,3 +116,20 @@ async def test_sources_have_their_time_together_and_tmux_its_line(
         f"warning: preflightd: unavailable: {slow.reading.problem}",
         "tmux: OK, 1 sessions",
     ]
+
+
+async def test_nobody_waits_for_a_source_that_has_answered(
+    autojump_clock: MockClock, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    source = HandSource("statusd")
+    monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [source])
+
+    async def answers() -> None:
+        await trio.sleep(PATIENCE / 3)
+        source.shows()
+
+    nursery.start_soon(answers)
+    start = trio.current_time()
+    code, lines = await checked()
+    assert trio.current_time() - start == pytest.approx(PATIENCE / 3)
+    assert (code, lines[2]) == (Exit.OK, "statusd: OK, 1 workers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def test_the_conversations_code_is_the_processs(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("codes", "code"), [(Codes(), 0), (CODES, 22)])
 def test_its_time_may_be_up(codes: Codes, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async def goes_on() -> int:
-        await trio.sleep_forever()
+        await trio.sleep(math.inf)
         return 1
 
     assert code_of(monkeypatch, goes_on, seconds=0.0, codes=codes) == code
@@ -78,7 +79,7 @@ def test_a_reader_that_is_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_signal_ends_it_in_order(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     async def told() -> int:
         signal.raise_signal(number)
-        await trio.sleep_forever()
+        await trio.sleep(math.inf)
         return 1
 
     assert code_of(monkeypatch, told) == 0

@@ -169,7 +169,7 @@ def head_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("trailing", [b"", b"\x81\x80\x00\x00\x00\x00", b"x" * 4096])
-async def test_a_head_may_have_16_kb_exactly(trailing: bytes) -> None:
+async def test_a_head_may_have_16_kb_exactly(trailing: bytes, autojump_clock: MockClock) -> None:
     data = head_of(HEAD_LIMIT)
     assert len(data) == HEAD_LIMIT == 16384
     head = await outcome(ScriptedStream([data + trailing], "silence"))
@@ -184,7 +184,7 @@ async def test_a_head_may_have_16_kb_exactly(trailing: bytes) -> None:
 
 
 @pytest.mark.parametrize("trailing", [b"", b"\x81\x80\x00\x00\x00\x00", b"x" * 4096])
-async def test_a_head_may_not_have_one_byte_more(trailing: bytes) -> None:
+async def test_a_head_may_not_have_one_byte_more(trailing: bytes, autojump_clock: MockClock) -> None:
     data = head_of(HEAD_LIMIT + 1)
     for chunks in ([data + trailing], byte_by_byte(data)):
         response = await refused(chunks, "silence")
