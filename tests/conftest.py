@@ -1,7 +1,8 @@
 """What every test can ask for, and how chance is kept out of the suite.
 
 Property tests run the same examples every time (Hypothesis profile `repeatable`); `--hypothesis-profile=random` draws
-new ones, and a failure prints the line that reproduces it. `verdict` asks only whether a property holds (`make mutation`).
+new ones, and a failure prints the line that reproduces it. `verdict` only asks whether a property holds, for `make
+mutation`.
 
 Tests that speak to a redis-server have the mark `redis`: `-m redis` runs them alone, on another server. With
 pytest-xdist's `--dist loadgroup` those that are `sensitive` run one after the other.
