@@ -188,12 +188,16 @@ async def test_a_gap_is_counted_where_somebody_hears_of_the_run() -> None:
 async def test_topics_are_made_with_the_hubs_own_link() -> None:
     link, given = FakeLink(), list[object]()
 
+    def make_link(hub: object) -> Link:
+        given.append(hub)
+        return cast("Link", link)
+
     def make_topic(of: Link) -> partial[Task]:
         given.append(of)
         return partial(Task, made=[])
 
     hub = Hub(
-        make_link=lambda hub: cast("Link", given.append(hub) or link),
+        make_link=make_link,
         make_topic=make_topic,
         counters=Counters(),
         log=Logbook().log,

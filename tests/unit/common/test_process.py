@@ -19,6 +19,7 @@ from common.process import ProcessParts
 from common.redis.url import RedisURL
 from common.secret import Secret
 from common.start import Listeners
+from common.tracing import NO_TRACES, Tracer
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
@@ -56,7 +57,8 @@ class Bench:
         self, settings: StatusSettings | None = None, *, embedded: bool = False, admin: Admin | None = None
     ) -> int:
         """The exit code of a process that has these settings."""
-        parts = ProcessParts(Listeners([], kept=False), admin, Notifier(None, None, self.logbook.log))  # type: ignore[arg-type]
+        notifier = Notifier(None, None, self.logbook.log)
+        parts = ProcessParts(Listeners([], kept=False), admin, notifier, NO_TRACES)  # type: ignore[arg-type]
         serve: Any = process._serve
         given = settings or StatusSettings()
         code: int = await serve(STATUSD, given, self.environ, parts, self.logbook.log, embedded, trio.Event())
@@ -69,8 +71,10 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
 
     class Service:
-        def __init__(self, _daemon: object, settings: StatusSettings, _log: object, *, kept: bool) -> None:
-            assert not kept
+        def __init__(
+            self, _daemon: object, settings: StatusSettings, _log: object, *, tracer: Tracer, kept: bool
+        ) -> None:
+            assert (tracer, kept) == (NO_TRACES, False)
             made.served.append(settings)
             self.ready = trio.Event()
             self.fleet = self
@@ -92,7 +96,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
                 made.left.append("operator")
 
     monkeypatch.setattr(process, "DaemonService", Service)
-    monkeypatch.setattr(process, "AdminServer", Operator)
+    monkeypatch.setattr("common.admin.server.AdminServer", Operator)
     return made
 
 

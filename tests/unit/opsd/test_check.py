@@ -14,7 +14,7 @@ from common import check as module
 from common.config import load
 from common.exits import Exit
 from common.redis.link import Link
-from opsd.check import PATIENCE, check
+from opsd.check import MARGIN, check
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
 from opsd.tmux.session import Tmux
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SETTINGS = load(OpsSettings, {}).settings
 KEYS = keys_of(SETTINGS)
+PATIENCE = SETTINGS.workers_timeout + MARGIN
 
 USUAL = {
     b"TIME": b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n",

@@ -155,5 +155,5 @@ def test_users_that_one_daemon_served_are_not_forgotten_when_the_other_is_counte
 
 def test_who_never_said_from_when_on_watches_from_the_beginning_of_time() -> None:
     traffic = Traffic(NAMES)
-    traffic.count("statusd", status(3, uptime=5.0), 10.0)
+    traffic.count("statusd", status(3, uptime=9.5), 10.0)
     assert traffic.minute(10.0).added.answers == 3

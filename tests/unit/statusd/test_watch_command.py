@@ -10,7 +10,7 @@ import pytest
 
 from common.exits import Exit
 from common.watch import command
-from common.watch.client import Codes, FinishedError, Show
+from common.watch.show import Codes, FinishedError, Show
 from preflightd.view import PlainPreflightView
 from preflightd.watch import WATCH as PREFLIGHT_WATCH
 from statusd.until import UntilOutcome, UntilShow

@@ -233,3 +233,9 @@ def test_more_elements_than_memory_holds_are_called_so() -> None:
 
 def test_a_command_may_have_arguments_of_each_kind() -> None:
     assert encode("GET", b"k\xff", 5) == b"*3\r\n$3\r\nGET\r\n$2\r\nk\xff\r\n$1\r\n5\r\n"
+
+
+def test_an_error_reply_is_one_of_our_errors() -> None:
+    refused, busy = parse(b"-NOPERM this user\r\n-LOADING Redis is loading\r\n")
+    assert (type(refused), str(refused)) == (NoPermissionError, "NOPERM this user")
+    assert (type(busy), str(busy)) == (BusyLoadingError, "LOADING Redis is loading")

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from common.watch import client
-from common.watch.client import Codes, FinishedError, OutputClosedError, Show, run_watch
+from common.watch.client import run_watch
+from common.watch.show import Codes, FinishedError, OutputClosedError, Show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
