@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from common.exits import Exit
-from common.watch import command
 from common.watch.show import Codes, FinishedError, Show
 from preflightd.view import PlainPreflightView
 from preflightd.watch import WATCH as PREFLIGHT_WATCH
@@ -49,7 +48,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         taken.lossy, taken.seconds, taken.codes = lossy, seconds, codes
         return taken.code
 
-    monkeypatch.setattr(command, "run_watch", run_watch)
+    monkeypatch.setattr("common.watch.client.run_watch", run_watch)
     return taken
 
 
