@@ -25,8 +25,11 @@ ON: Final = {"traces_enabled": "true", "ping_interval": "1h", "pong_timeout": "3
 AT_THE_END: Final = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
 """Nothing is sent before."""
 
-IN_VAIN: Final = {"opentelemetry warned", "traces not sent"}
-"""What may be said while the collector is away; the second at the end."""
+LATE: Final = {"traces not sent"}
+"""What may be said at the end on a machine that is busy."""
+
+IN_VAIN: Final = {"opentelemetry warned", *LATE}
+"""What may be said while the collector is away."""
 
 
 def without(tmp_path: Path, program: str) -> dict[str, str]:
@@ -39,24 +42,29 @@ def without(tmp_path: Path, program: str) -> dict[str, str]:
 
 async def test_statusd_tells_of_handshakes_and_messages(redis_server: EmbeddedRedis) -> None:
     collector = Collector()
-    async with collector.open():
-        variables = collector.variables | AT_THE_END
-        async with (
-            open_daemon(redis_server, ON, variables=variables) as daemon,
-            open_redis(redis_server) as redis,
-            trio.open_nursery() as nursery,
-        ):
-            clients = [
-                await connect(nursery, daemon.port, "/run:log?token=hidden", {"traceparent": TRACEPARENT}),
-                await connect(nursery, daemon.port, "/run:log"),
-            ]
-            await redis.publish("run:log", ["one", "three"])
-            for client in clients:
-                await client.receive(2)
-            [on] = daemon.said("sending traces")
-            daemon.signal()
-            assert await daemon.wait_exit() == 0
-            accepted = daemon.said("connection accepted")
+    async with (
+        collector.open(),
+        open_daemon(redis_server, ON, expect=LATE, variables=collector.variables) as daemon,
+        open_redis(redis_server) as redis,
+        trio.open_nursery() as nursery,
+    ):
+        clients = [
+            await connect(nursery, daemon.port, "/run:log?token=hidden", {"traceparent": TRACEPARENT}),
+            await connect(nursery, daemon.port, "/run:log"),
+        ]
+        await redis.publish("run:log", ["one", "three"])
+        for client in clients:
+            await client.receive(2)
+        [on] = daemon.said("sending traces")
+        accepted = await daemon.wait_said("connection accepted", 2)
+
+        def told_all() -> bool:
+            frames = sum(int(span.attributes["frames"]) for span in collector.named("delivery"))
+            return (len(collector.named("handshake")), len(collector.named("subscribe")), frames) == (2, 1, 4)
+
+        await wait_until(told_all, "all was traced")
+        daemon.signal()
+        assert await daemon.wait_exit() == 0
     first, second = sorted(collector.named("handshake"), key=lambda span: span.start)
     assert (first.trace, first.parent, second.parent) == (TRACE, PARENT, "")
     subscribe = collector.one("subscribe")
@@ -67,7 +75,6 @@ async def test_statusd_tells_of_handshakes_and_messages(redis_server: EmbeddedRe
     assert {(said["connection"], said["run_id"], said["channel"]) for said in told} == known
     assert [said["status"] for said in told] == [101, 101]
     deliveries = collector.named("delivery")
-    assert sum(int(span.attributes["frames"]) for span in deliveries) == 4
     assert sum(int(span.attributes["bytes"]) for span in deliveries) == len("onethree")
     assert all(span.attributes["clients"] == 2 and span.parent == "" for span in deliveries)
     for span in collector.spans:
@@ -85,7 +92,7 @@ async def test_preflightd_tells_of_its_reads(redis_server: EmbeddedRedis) -> Non
     collector = Collector()
     async with (
         collector.open(),
-        open_daemon(redis_server, ON, module="preflightd", variables=collector.variables) as daemon,
+        open_daemon(redis_server, ON, expect=LATE, module="preflightd", variables=collector.variables) as daemon,
         open_redis(redis_server) as redis,
         trio.open_nursery() as nursery,
     ):
@@ -100,6 +107,7 @@ async def test_preflightd_tells_of_its_reads(redis_server: EmbeddedRedis) -> Non
             )
 
         await wait_until(changed, "the change was traced")
+        await wait_until(lambda: len(collector.named("handshake")) == 1, "the handshake was traced")
         refresh = next(span for span in collector.named("refresh") if span.attributes["changed"])
         parts = {span.name: span for span in collector.spans if span.parent == refresh.id}
         assert parts.keys() == {"read", "evaluate", "write"}
@@ -116,7 +124,7 @@ async def test_each_worker_tells_for_itself(redis_server: EmbeddedRedis) -> None
     collector = Collector()
     async with (
         collector.open(),
-        open_daemon(redis_server, {**ON, "workers": "2"}, variables=collector.variables) as daemon,
+        open_daemon(redis_server, {**ON, "workers": "2"}, expect=LATE, variables=collector.variables) as daemon,
         open_redis(redis_server) as redis,
         trio.open_nursery() as nursery,
     ):
@@ -154,7 +162,7 @@ async def test_a_collector_that_is_away_disturbs_nobody_and_may_come_back(redis_
         await redis.publish("run:log", ["one"])
         await client.receive(1)
         [complaint] = await daemon.wait_said("opentelemetry warned")
-        assert "refused" in complaint["error"]
+        assert complaint["error"].startswith(("Transient error", "Failed to export"))
         async with collector.open():
 
             async def heard() -> bool:

@@ -55,7 +55,7 @@ class Collector(PostReceiver):
         """What makes a daemon that traces send it everything at once."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{self.port}",
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
             "OTEL_BSP_SCHEDULE_DELAY": "10",
             "OTEL_TRACES_SAMPLER": "always_on",
             "NO_PROXY": HOST,

@@ -144,7 +144,8 @@ class Stuck(SpanExporter):
         """Nothing to do."""
 
 
-async def test_the_end_sends_what_has_ended() -> None:
+async def test_the_end_sends_what_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT", PATIENCE)
     exporter, logbook = InMemorySpanExporter(), Logbook()
     with open_traces("statusd", logbook.log, make_exporter=lambda: exporter) as tracer:
         tracer.begin("delivery", since=trio.current_time(), parent=TRACEPARENT).end()
@@ -169,6 +170,7 @@ async def test_the_end_does_not_wait_for_a_collector_for_long(monkeypatch: pytes
 
 
 async def test_a_collector_that_is_stuck_costs_the_loop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT", PATIENCE)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
     stuck, logbook = Stuck(), Logbook()
@@ -198,7 +200,8 @@ def test_complaints_are_no_flood() -> None:
     assert (second["error"], second["kept_back"]) == ("Exception while exporting OSError: no route", 499)
 
 
-def test_what_the_sdk_says_is_heard_for_the_block_only() -> None:
+def test_what_the_sdk_says_is_heard_for_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT", PATIENCE)
     handlers, propagate = list(HEARD.handlers), HEARD.propagate
     logbook = Logbook()
     with open_traces("statusd", logbook.log, make_exporter=InMemorySpanExporter):
