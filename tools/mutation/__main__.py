@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tools.mutation.modules import MutatedModule
-    from tools.mutation.mutants import Change
+    from tools.mutation.mutants import Mutant
     from tools.mutation.results import TrialResult
 
 _SEEDS: Final = 1 << 16
@@ -80,7 +80,7 @@ def _say(result: TrialResult, explained: reasons.Reasons) -> None:
 
 def _verdict(tried: Mapping[str, TrialResult], explained: reasons.Reasons) -> int:
     low = [result.module for result in tried.values() if page.score(result, explained) < page.GOAL]
-    new: list[Change] = reasons.unexplained(tried, explained)
+    new: list[Mutant] = reasons.unexplained(tried, explained)
     for change in new:
         print(f"mutation: a new survivor:\n{reasons.entry(change)}")
     for change in reasons.outlived(tried, explained):

@@ -21,7 +21,7 @@ _SEPARATOR: Final = "ǁ"
 
 
 @frozen(order=True)
-class Change:
+class Mutant:
     """What a mutant is, whatever its number: reasons are kept under it."""
 
     module: str
@@ -32,14 +32,14 @@ class Change:
     """Which of several that read the same, from the top of the function."""
 
 
-def mutants(tree: Path, path: str) -> dict[str, Change]:
+def mutants(tree: Path, path: str) -> dict[str, Mutant]:
     """All mutants of the file at `path` in `tree`, by mutmut's name for each. `tree` has its configuration."""
     with chdir(tree):  # mutmut looks for its configuration there, once in a process
         code = mutate_file_contents(path, (tree / path).read_text(), None, None).code
     return changes(code, path)
 
 
-def changes(code: str, path: str) -> dict[str, Change]:
+def changes(code: str, path: str) -> dict[str, Mutant]:
     """The same of the code that mutmut wrote: of each function the original and all mutants, beside each other."""
     lines = code.splitlines()
     bodies = {
@@ -47,7 +47,7 @@ def changes(code: str, path: str) -> dict[str, Change]:
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _MARK in node.name
     }
-    found: dict[str, Change] = {}
+    found: dict[str, Mutant] = {}
     seen: Counter[tuple[str, str]] = Counter()
     for name in sorted(bodies, key=_order):
         mangled, _, number = name.partition(_MARK)
@@ -56,7 +56,7 @@ def changes(code: str, path: str) -> dict[str, Change]:
         change = _difference(bodies[f"{mangled}{_MARK}orig"], bodies[name])
         function = _readable(mangled)
         seen[function, change] += 1
-        found[f"{dotted(path)}.{name}"] = Change(path, function, change, seen[function, change])
+        found[f"{dotted(path)}.{name}"] = Mutant(path, function, change, seen[function, change])
     return found
 
 

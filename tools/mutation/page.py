@@ -9,7 +9,7 @@ from tools.mutation.modules import MODULES, TREE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tools.mutation.mutants import Change
+    from tools.mutation.mutants import Mutant
     from tools.mutation.reasons import Reasons
     from tools.mutation.results import TrialResult
 
@@ -46,7 +46,7 @@ def score(result: TrialResult, reasons: Reasons) -> float:
     return noticed / able if able else 1.0
 
 
-def equivalent(survivors: Iterable[Change], reasons: Reasons) -> list[Change]:
+def equivalent(survivors: Iterable[Mutant], reasons: Reasons) -> list[Mutant]:
     """Those of which a reason says so."""
     return [change for change in survivors if change in reasons and reasons[change].equivalent]
 
@@ -89,7 +89,7 @@ def _survivors(result: TrialResult, reasons: Reasons) -> str:
     return f"\n### `{result.module}`\n" + "".join(_survivor(change, reasons) for change in result.survivors)
 
 
-def _survivor(change: Change, reasons: Reasons) -> str:
+def _survivor(change: Mutant, reasons: Reasons) -> str:
     reason = reasons.get(change)
     kind = "Not looked at yet." if reason is None else ("Equivalent: " if reason.equivalent else "") + reason.text
     which = f", number {change.occurrence} of its kind" if change.occurrence > 1 else ""

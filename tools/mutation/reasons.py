@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from tools.mutation.modules import TREE
-from tools.mutation.mutants import Change
+from tools.mutation.mutants import Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REASONS: Final = TREE / "docs" / "mutation" / "reasons.toml"
 
-Reasons = dict[Change, "Reason"]
+Reasons = dict[Mutant, "Reason"]
 
 
 @frozen
@@ -34,7 +34,7 @@ def read(text: str) -> Reasons:
     reasons: Reasons = {}
     for entry in tomllib.loads(text).get("survivor", []):
         try:
-            change = Change(
+            change = Mutant(
                 entry.pop("module"), entry.pop("function"), entry.pop("change").strip(), entry.pop("occurrence", 1)
             )
             reason = Reason(entry.pop("reason"), entry.pop("equivalent"))
@@ -46,18 +46,18 @@ def read(text: str) -> Reasons:
     return reasons
 
 
-def unexplained(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Change]:
+def unexplained(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Mutant]:
     """The survivors for which nobody has given a reason."""
     return [change for result in results.values() for change in result.survivors if change not in reasons]
 
 
-def outlived(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Change]:
+def outlived(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Mutant]:
     """Those that have a reason and were not among the survivors of a trial of all the module's mutants."""
     whole = {path: set(result.survivors) for path, result in results.items() if result.tried == result.mutants}
     return [change for change in reasons if change.module in whole and change not in whole[change.module]]
 
 
-def entry(change: Change) -> str:
+def entry(change: Mutant) -> str:
     """What is to be written for a survivor, but for the reason."""
     again = f"occurrence = {change.occurrence}\n" if change.occurrence > 1 else ""
     return (

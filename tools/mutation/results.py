@@ -9,7 +9,7 @@ import attrs
 from attrs import frozen
 
 from tools.mutation.modules import MODULES, TREE
-from tools.mutation.mutants import Change
+from tools.mutation.mutants import Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ class TrialResult:
     """A test failed."""
     timed_out: int
     """Noticed as well: the tests did not come to an end."""
-    survivors: tuple[Change, ...]
+    survivors: tuple[Mutant, ...]
 
     def again(self, tried: TrialResult) -> TrialResult:
         """This trial, of which the survivors (all, and none else) were tried again, after tests were added."""
@@ -65,5 +65,5 @@ def _entry(result: TrialResult) -> dict[str, object]:
 
 
 def _result(entry: dict[str, Any]) -> TrialResult:
-    survivors = tuple(Change(entry["module"], *survivor) for survivor in entry.pop("survivors"))
+    survivors = tuple(Mutant(entry["module"], *survivor) for survivor in entry.pop("survivors"))
     return TrialResult(**entry, survivors=survivors)

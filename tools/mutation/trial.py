@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from tools.mutation.modules import MutatedModule
-    from tools.mutation.mutants import Change
+    from tools.mutation.mutants import Mutant
 
 BATCH: Final = 30
 """Mutants for one run of mutmut, which runs the tests without a mutant first. Between runs the time is looked at."""
@@ -53,7 +53,7 @@ class TrialBudget:
     jobs: int
 
 
-def attempt(module: MutatedModule, budget: TrialBudget, only: Collection[Change] | None = None) -> TrialResult:
+def attempt(module: MutatedModule, budget: TrialBudget, only: Collection[Mutant] | None = None) -> TrialResult:
     """Try mutants of `module`, in the order that the seed draws, or all of `only`, for which no budget counts.
 
     Raises MutationError.
@@ -103,7 +103,7 @@ def _bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
 
 
-def _result(module: MutatedModule, seed: int, every: dict[str, Change], ends: dict[str, int]) -> TrialResult:
+def _result(module: MutatedModule, seed: int, every: dict[str, Mutant], ends: dict[str, int]) -> TrialResult:
     if strange := {end for end in ends.values() if end not in _KILLED | _SURVIVED | _TIMED_OUT | {-11}}:
         raise MutationError(f"{module.path}: pytest ended with {sorted(strange)}, which is no verdict")
     kinds = Counter("timed out" if end in _TIMED_OUT else "killed" for end in ends.values() if end not in _SURVIVED)

@@ -10,7 +10,7 @@ import pytest
 
 from tools.mutation import page, reasons, results, tree
 from tools.mutation.modules import MODULES, TREE, chosen, dotted
-from tools.mutation.mutants import Change, changes
+from tools.mutation.mutants import Mutant, changes
 from tools.mutation.results import TrialResult
 
 CODE: Final = '''
@@ -54,8 +54,8 @@ async def x__brew__mutmut_1():
     return ""
 '''
 FILE: Final = "common/backoff.py"
-DIFFERENT: Final = Change(FILE, "f", "- a\n+ b")
-SAME: Final = Change(FILE, "f", "- a\n+ c", 2)
+DIFFERENT: Final = Mutant(FILE, "f", "- a\n+ b")
+SAME: Final = Mutant(FILE, "f", "- a\n+ c", 2)
 
 RESULT: Final = TrialResult(FILE, seed=7, mutants=200, tried=100, killed=90, timed_out=5, survivors=(DIFFERENT, SAME))
 
@@ -75,14 +75,14 @@ reason = "Both are None."
 
 def test_a_mutant_is_known_by_what_was_changed_in_which_function() -> None:
     assert changes(CODE, "pack/tea.py") == {
-        "pack.tea.xǁTeaǁsteep__mutmut_1": Change(
+        "pack.tea.xǁTeaǁsteep__mutmut_1": Mutant(
             "pack/tea.py",
             "Tea.steep",
             "- def (self, cups: int = 1) -> int:\n+ def (self, cups: int = 2) -> int:",
         ),
-        "pack.tea.xǁTeaǁsteep__mutmut_2": Change("pack/tea.py", "Tea.steep", "- cups += 1\n+ cups -= 1"),
-        "pack.tea.xǁTeaǁsteep__mutmut_10": Change("pack/tea.py", "Tea.steep", "- cups += 1\n+ cups -= 1", 2),
-        "pack.tea.x__brew__mutmut_1": Change("pack/tea.py", "_brew", '- return None\n+ return ""'),
+        "pack.tea.xǁTeaǁsteep__mutmut_2": Mutant("pack/tea.py", "Tea.steep", "- cups += 1\n+ cups -= 1"),
+        "pack.tea.xǁTeaǁsteep__mutmut_10": Mutant("pack/tea.py", "Tea.steep", "- cups += 1\n+ cups -= 1", 2),
+        "pack.tea.x__brew__mutmut_1": Mutant("pack/tea.py", "_brew", '- return None\n+ return ""'),
     }
 
 

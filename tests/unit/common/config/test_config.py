@@ -65,6 +65,7 @@ PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
     ("REDIS_RETRY_MAX", "30s", 30.0, ("2h", 7200.0, "2h"), ["30", "0s"]),
     ("REDIS_MAX_RETRIES", "5", 5, ("0", 0, "0"), ["-1", "five", "5.0"]),
     ("METRICS_ENABLED", "false", False, ("On", True, "true"), ["maybe", "2", "y"]),
+    ("TRACES_ENABLED", "false", False, ("On", True, "true"), ["maybe", "2", "y"]),
     ("LOG_LEVEL", "info", "info", ("WARNING", "warn", "warn"), ["trace", "0", "critical"]),
     ("DRAIN_TIMEOUT", "15s", 15.0, ("0", 0.0, "0s"), ["15", "-1s"]),
     ("DRAIN_DELAY", "0s", 0.0, ("5s", 5.0, "5s"), ["5", "-1s"]),
