@@ -73,7 +73,7 @@ def test_its_metadata_names_the_licence_the_commands_and_the_version(wheel: Path
     assert (metadata["Name"], metadata["Version"]) == ("run-status-daemons", version())
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"bench", "cli", "dev", "embedded"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"bench", "cli", "dev", "embedded", "otel"}
     for daemon in DAEMONS:
         assert f"{daemon} = {daemon}.__main__:main" in commands
 
