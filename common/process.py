@@ -72,9 +72,11 @@ def serve_process(daemon: Daemon[S], start: Start[S], *, embedded: bool) -> int:
     prepare(start)
     with ExitStack() as stack:
         # Before the port, which is closed before the last spans are sent. Workers have tracers of their own.
-        check_traces(settings)
-        alone = settings.workers == 1
-        tracer = stack.enter_context(tracing(settings, daemon.name, log)) if alone else NO_TRACES
+        if settings.workers == 1:
+            tracer = stack.enter_context(tracing(settings, daemon.name, log))
+        else:
+            check_traces(settings)
+            tracer = NO_TRACES
         listeners = stack.enter_context(listening(start))
         admin = None
         if settings.admin_listen_addr is not None:
@@ -141,7 +143,7 @@ def _by_itself(daemon: Daemon[S], settings: S, _environ: dict[str, str], parts: 
     service = DaemonService(daemon, settings, log, tracer=parts.tracer, kept=parts.listeners.kept)
 
     def make_source() -> TelemetrySource:
-        # As above.
+        # Nobody asks without a listener.
         from common.admin.probe import Probe  # noqa: PLC0415
         from common.admin.telemetry_source import ALONE, Local, about  # noqa: PLC0415
 
@@ -169,7 +171,7 @@ def _through_workers(
     )
 
     def make_source() -> TelemetrySource:
-        # As above.
+        # Nobody asks without a listener.
         from common.admin.telemetry_source import about  # noqa: PLC0415
         from common.workers.fleet_telemetry import Workers  # noqa: PLC0415
 

@@ -81,10 +81,10 @@ def _say(result: TrialResult, explained: reasons.Reasons) -> None:
 def _verdict(tried: Mapping[str, TrialResult], explained: reasons.Reasons) -> int:
     low = [result.module for result in tried.values() if page.score(result, explained) < page.GOAL]
     new: list[Mutant] = reasons.unexplained(tried, explained)
-    for change in new:
-        print(f"mutation: a new survivor:\n{reasons.entry(change)}")
-    for change in reasons.outlived(tried, explained):
-        print(f"mutation: has a reason and is no survivor: {change.module}: {change.function}:\n{change.lines}")
+    for mutant in new:
+        print(f"mutation: a new survivor:\n{reasons.entry(mutant)}")
+    for mutant in reasons.outlived(tried, explained):
+        print(f"mutation: has a reason and is no survivor: {mutant.module}: {mutant.function}:\n{mutant.lines}")
     print(f"mutation: {len(new)} new survivors; below {page.GOAL:.0%}: {', '.join(low) or 'none'}", flush=True)
     return int(bool(low))
 

@@ -48,7 +48,7 @@ def score(result: TrialResult, reasons: Reasons) -> float:
 
 def equivalent(survivors: Iterable[Mutant], reasons: Reasons) -> list[Mutant]:
     """Those of which a reason says so."""
-    return [change for change in survivors if change in reasons and reasons[change].equivalent]
+    return [mutant for mutant in survivors if mutant in reasons and reasons[mutant].equivalent]
 
 
 def page(results: Mapping[str, TrialResult], reasons: Reasons) -> str:
@@ -86,11 +86,11 @@ def _total(results: Mapping[str, TrialResult], reasons: Reasons) -> str:
 
 
 def _survivors(result: TrialResult, reasons: Reasons) -> str:
-    return f"\n### `{result.module}`\n" + "".join(_survivor(change, reasons) for change in result.survivors)
+    return f"\n### `{result.module}`\n" + "".join(_survivor(mutant, reasons) for mutant in result.survivors)
 
 
-def _survivor(change: Mutant, reasons: Reasons) -> str:
-    reason = reasons.get(change)
+def _survivor(mutant: Mutant, reasons: Reasons) -> str:
+    reason = reasons.get(mutant)
     kind = "Not looked at yet." if reason is None else ("Equivalent: " if reason.equivalent else "") + reason.text
-    which = f", number {change.occurrence} of its kind" if change.occurrence > 1 else ""
-    return f"\n`{change.function}`{which}. {kind}\n\n```diff\n{change.lines}\n```\n"
+    which = f", number {mutant.occurrence} of its kind" if mutant.occurrence > 1 else ""
+    return f"\n`{mutant.function}`{which}. {kind}\n\n```diff\n{mutant.lines}\n```\n"

@@ -34,33 +34,33 @@ def read(text: str) -> Reasons:
     reasons: Reasons = {}
     for entry in tomllib.loads(text).get("survivor", []):
         try:
-            change = Mutant(
+            mutant = Mutant(
                 entry.pop("module"), entry.pop("function"), entry.pop("change").strip(), entry.pop("occurrence", 1)
             )
             reason = Reason(entry.pop("reason"), entry.pop("equivalent"))
         except KeyError as error:
             raise ValueError(f"a survivor without {error}: {entry}") from None
-        if entry or change in reasons:
-            raise ValueError(f"{', '.join(entry) or 'there twice'}: {change}")
-        reasons[change] = reason
+        if entry or mutant in reasons:
+            raise ValueError(f"{', '.join(entry) or 'there twice'}: {mutant}")
+        reasons[mutant] = reason
     return reasons
 
 
 def unexplained(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Mutant]:
     """The survivors for which nobody has given a reason."""
-    return [change for result in results.values() for change in result.survivors if change not in reasons]
+    return [mutant for result in results.values() for mutant in result.survivors if mutant not in reasons]
 
 
 def outlived(results: Mapping[str, TrialResult], reasons: Reasons) -> list[Mutant]:
     """Those that have a reason and were not among the survivors of a trial of all the module's mutants."""
     whole = {path: set(result.survivors) for path, result in results.items() if result.tried == result.mutants}
-    return [change for change in reasons if change.module in whole and change not in whole[change.module]]
+    return [mutant for mutant in reasons if mutant.module in whole and mutant not in whole[mutant.module]]
 
 
-def entry(change: Mutant) -> str:
+def entry(mutant: Mutant) -> str:
     """What is to be written for a survivor, but for the reason."""
-    again = f"occurrence = {change.occurrence}\n" if change.occurrence > 1 else ""
+    again = f"occurrence = {mutant.occurrence}\n" if mutant.occurrence > 1 else ""
     return (
-        f'[[survivor]]\nmodule = "{change.module}"\nfunction = "{change.function}"\n'
-        f"change = '''\n{change.lines}\n'''\n{again}equivalent = false\nreason = \"\"\n"
+        f'[[survivor]]\nmodule = "{mutant.module}"\nfunction = "{mutant.function}"\n'
+        f"change = '''\n{mutant.lines}\n'''\n{again}equivalent = false\nreason = \"\"\n"
     )

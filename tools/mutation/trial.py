@@ -32,8 +32,8 @@ BATCH: Final = 30
 _MEMORY: Final = 4 << 30
 """Bytes that a process may have: a mutant whose loop has lost its end must not take the machine's."""
 
-_KILLED: Final = frozenset({1, 3})
-"""How pytest ends where a test failed, or pytest itself."""
+_KILLED: Final = frozenset({-11, 1, 3})
+"""How pytest ends where a test failed, or pytest itself; SIGSEGV is an end of the interpreter's."""
 _SURVIVED: Final = frozenset({0, 5, 33})
 """All passed, or (5 and mutmut's 33) no test even came by."""
 _TIMED_OUT: Final = frozenset({-24, -9, 24, 36, 152, 255})
@@ -63,7 +63,7 @@ def attempt(module: MutatedModule, budget: TrialBudget, only: Collection[Mutant]
         tree = Path(directory)
         copy_tree(tree, module)
         every = mutants(tree, module.path)
-        names = sorted(name for name, change in every.items() if only is None or change in only)
+        names = sorted(name for name, mutant in every.items() if only is None or mutant in only)
         if only is not None and len(names) < len(only):
             raise MutationError(f"{module.path} is no longer what was tried: try it anew")
         random.Random(budget.seed).shuffle(names)  # noqa: S311 - which are tried first is no secret
@@ -104,7 +104,7 @@ def _bound_memory() -> None:
 
 
 def _result(module: MutatedModule, seed: int, every: dict[str, Mutant], ends: dict[str, int]) -> TrialResult:
-    if strange := {end for end in ends.values() if end not in _KILLED | _SURVIVED | _TIMED_OUT | {-11}}:
+    if strange := {end for end in ends.values() if end not in _KILLED | _SURVIVED | _TIMED_OUT}:
         raise MutationError(f"{module.path}: pytest ended with {sorted(strange)}, which is no verdict")
     kinds = Counter("timed out" if end in _TIMED_OUT else "killed" for end in ends.values() if end not in _SURVIVED)
     return TrialResult(

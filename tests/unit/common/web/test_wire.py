@@ -284,6 +284,8 @@ async def test_a_socket_closed_under_the_flusher_is_a_write_error(autojump_clock
         await trio.testing.wait_all_tasks_blocked()
         sock.close()
         await trio.testing.wait_all_tasks_blocked()
+        # A socket that is closed says no more than that it failed.
+        assert (line.ends, line.wire.error, line.wire.finished) == ([(0.0, WRITE_ERROR)], None, True)
     assert line.ends == [(0.0, WRITE_ERROR)]
 
 

@@ -108,16 +108,6 @@ async def test_an_error_is_kept_without_what_it_holds(autojump_clock: MockClock)
         assert line.ends == [(0.0, WRITE_ERROR)]
 
 
-async def test_a_socket_that_is_closed_says_no_more_than_that_it_failed(autojump_clock: MockClock) -> None:
-    sock = ScriptedSocket([len(FIRST)], afterwards=0)
-    async with opened(sock) as line:
-        line.wire.send_nowait(b"x")
-        await trio.testing.wait_all_tasks_blocked()
-        sock.close()
-        await trio.testing.wait_all_tasks_blocked()
-        assert (line.ends, line.wire.error, line.wire.finished) == ([(0.0, WRITE_ERROR)], None, True)
-
-
 class Broken(trio.abc.Stream):
     """Takes as many pieces as it is told to, and then breaks, from a cause or without one."""
 
