@@ -13,7 +13,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Called at each 401, but for the login's own. */
+/** Tells of each 401 but for the login's own (detail: when it was `asked`, by `performance.now()`). */
 export const unauthorized = new EventTarget();
 
 export async function getJson(path) {
@@ -50,6 +50,7 @@ export async function postJson(path, body, timeout = TIMEOUT) {
 }
 
 async function ask(path, { timeout = TIMEOUT, ...options }) {
+  const asked = performance.now();
   let response;
   try {
     response = await fetch(path, {
@@ -63,7 +64,9 @@ async function ask(path, { timeout = TIMEOUT, ...options }) {
     throw new ApiError(0, late ? `no answer within ${timeout / 1000} s` : "the server can't be reached");
   }
   if (response.ok) return response;
-  if (response.status === 401 && path !== "/api/login") unauthorized.dispatchEvent(new Event("unauthorized"));
+  if (response.status === 401 && path !== "/api/login") {
+    unauthorized.dispatchEvent(new CustomEvent("unauthorized", { detail: { asked } }));
+  }
   const wait = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   throw new ApiError(response.status, await reason(response), Number.isFinite(wait) ? wait : null);
 }

@@ -1,8 +1,8 @@
 // A question before something is done: a modal dialog, which keeps the focus, ends on Escape and gives the focus back.
 // When the login is lost it ends with no: the form for it would be behind it.
 
-import { unauthorized } from "./api.js";
 import { make, partsOf, setText } from "./dom.js";
+import { session } from "./session.js";
 
 /** Resolves to whether the answer was yes. */
 export function ask({ title, detail, yes, danger = false }) {
@@ -16,11 +16,13 @@ export function ask({ title, detail, yes, danger = false }) {
   parts.yes.autofocus = !danger;
   document.body.append(dialog);
   dialog.showModal();
-  const refused = () => dialog.close("no");
-  unauthorized.addEventListener("unauthorized", refused);
+  const follow = () => {
+    if (!session.open) dialog.close("no");
+  };
+  session.addEventListener("change", follow);
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
-      unauthorized.removeEventListener("unauthorized", refused);
+      session.removeEventListener("change", follow);
       dialog.remove();
       resolve(dialog.returnValue === "yes");
     });

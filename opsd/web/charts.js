@@ -32,7 +32,16 @@ class HourCharts extends Panel {
   /** Seconds since 1970 of the first point that is known; null while there is none. */
   #first = null;
   #drawn = 0;
-  #poller = new Poller(() => this.#refresh(), REFRESH);
+  /** How far back was asked for last. */
+  #minutes = MINUTES;
+  #poller = new Poller(
+    {
+      ask: () => this.#ask(),
+      take: ({ points }) => this.#take(points),
+      fail: ({ message }) => this.#say(`The history can't be shown: ${message.replace(/^no history: /, "")}.`),
+    },
+    REFRESH,
+  );
   #resized = new ResizeObserver(() => this.#draw());
 
   built() {
@@ -76,26 +85,29 @@ class HourCharts extends Panel {
     this.#draw();
   }
 
-  async #refresh() {
+  #ask() {
+    this.#minutes = this.#known();
+    return getJson(`/api/dev/status/history?minutes=${this.#minutes}&points=${POINTS}`);
+  }
+
+  #take(points) {
+    const times = points.map(({ time }) => Date.parse(time) / 1000);
+    this.#first = times[0] ?? null;
+    for (const chart of this.#charts) chart.give(times, points);
+    this.#say(this.#told());
+    // The few points of a young recording are to be had one by one.
+    if (this.#known() <= this.#minutes / 2) this.#poller.now();
+  }
+
+  #say(words) {
     const { note } = this.parts;
-    const minutes = this.#minutes();
-    try {
-      const { points } = await getJson(`/api/dev/status/history?minutes=${minutes}&points=${POINTS}`);
-      const times = points.map(({ time }) => Date.parse(time) / 1000);
-      this.#first = times[0] ?? null;
-      for (const chart of this.#charts) chart.give(times, points);
-      setText(note, this.#told());
-      // The few points of a young recording are to be had one by one.
-      if (this.#minutes() <= minutes / 2) this.#poller.now();
-    } catch (error) {
-      setText(note, `The history can't be shown: ${error.message.replace(/^no history: /, "")}.`);
-    }
-    note.hidden = note.textContent === "";
+    setText(note, words);
+    note.hidden = words === "";
     this.#draw();
   }
 
-  /** As far back as anything is known: over a shorter time the points are closer. */
-  #minutes() {
+  /** The minutes for as far back as anything is known: over a shorter time the points are closer. */
+  #known() {
     if (this.#first === null) return MINUTES;
     return Math.min(MINUTES, Math.max(1, Math.ceil((clock.now() / 1000 - this.#first) / 60) + 1));
   }

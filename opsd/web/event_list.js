@@ -13,7 +13,14 @@ export class EventList {
   #list;
   #note;
   #onEvents;
-  #poller = new Poller(() => this.#refresh(), REFRESH);
+  #poller = new Poller(
+    {
+      ask: () => getJson(`/api/dev/events?limit=${MOST}`),
+      take: ({ events: found }) => this.#show(found),
+      fail: ({ message }) => this.#say(`They can't be shown: ${message}.`),
+    },
+    REFRESH,
+  );
 
   /** `note` says so when there is nothing in the list; `onEvents` is told of the events. */
   constructor(list, note, onEvents) {
@@ -34,17 +41,15 @@ export class EventList {
     this.#poller.now();
   }
 
-  async #refresh() {
-    try {
-      const found = (await getJson(`/api/dev/events?limit=${MOST}`)).events;
-      this.#note.hidden = found.length > 0;
-      setText(this.#note, "None yet.");
-      reconcile(this.#list, found, events.keyOf, row, () => {});
-      this.#onEvents(found);
-    } catch (error) {
-      this.#note.hidden = false;
-      setText(this.#note, `They can't be shown: ${error.message}.`);
-    }
+  #show(found) {
+    this.#say(found.length > 0 ? "" : "None yet.");
+    reconcile(this.#list, found, events.keyOf, row, () => {});
+    this.#onEvents(found);
+  }
+
+  #say(words) {
+    this.#note.hidden = words === "";
+    setText(this.#note, words);
   }
 }
 

@@ -1,58 +1,70 @@
-// Doing something again and again.
+// Asking again and again, for as long as the answers are wanted.
 
-/** Runs `task` now and then `interval` ms after each end, while started and the page can be seen. */
+/**
+ * Asks now and then `interval` ms after each end, while started and the page can be seen. `owner` has
+ *   `ask()`          promises an answer
+ *   `take(answer)`   is given it
+ *   `fail(error)`    is told why there is none
+ * What was asked before `stop` is given to nobody after it, whenever it comes.
+ */
 export class Poller {
+  #owner;
+  #interval;
   #timer = 0;
-  #started = false;
-  #running = false;
-  #again = false;
+  /** From `start` to `stop`: whether an answer is awaited, and whether to ask once more after it; null while stopped. */
+  #run = null;
+  #seen = () => {
+    if (document.hidden) clearTimeout(this.#timer);
+    else this.now();
+  };
 
-  constructor(task, interval) {
-    this.task = task;
-    this.interval = interval;
-    this.seen = () => {
-      if (document.hidden) clearTimeout(this.#timer);
-      else this.now();
-    };
+  constructor(owner, interval) {
+    this.#owner = owner;
+    this.#interval = interval;
   }
 
   start() {
-    if (this.#started) return;
-    this.#started = true;
-    document.addEventListener("visibilitychange", this.seen);
+    if (this.#run !== null) return;
+    this.#run = { asking: false, again: false };
+    document.addEventListener("visibilitychange", this.#seen);
     this.now();
   }
 
   stop() {
-    this.#started = false;
-    this.#again = false;
+    this.#run = null;
     clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.seen);
+    document.removeEventListener("visibilitychange", this.#seen);
   }
 
-  /** Run at once; if it runs at this moment, once more after it. */
+  /** Ask at once; if an answer is awaited at this moment, once more after it. */
   async now() {
+    const run = this.#run;
     clearTimeout(this.#timer);
-    if (!this.#started) return;
-    if (this.#running) {
-      this.#again = true;
-      return;
-    }
-    this.#running = true;
+    if (run === null) return;
+    run.again = run.asking;
+    if (run.asking) return;
+    run.asking = true;
+    const give = await this.#ask();
+    if (run !== this.#run) return;
     try {
-      await this.task();
+      give();
     } finally {
-      this.#running = false;
-      this.#plan();
+      run.asking = false;
+      if (run === this.#run) this.#plan(run.again);
     }
   }
 
-  #plan() {
-    if (this.#again) {
-      this.#again = false;
-      this.now();
-    } else if (this.#started && !document.hidden) {
-      this.#timer = setTimeout(() => this.now(), this.interval);
+  async #ask() {
+    try {
+      const answer = await this.#owner.ask();
+      return () => this.#owner.take(answer);
+    } catch (error) {
+      return () => this.#owner.fail(error);
     }
+  }
+
+  #plan(again) {
+    if (again) this.now();
+    else if (!document.hidden) this.#timer = setTimeout(() => this.now(), this.#interval);
   }
 }

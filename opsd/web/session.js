@@ -13,10 +13,15 @@ class Session extends EventTarget {
   tokenRequired = false;
   /** The answer of `/api/dev/config`. */
   config = {};
+  /** When it was opened last, by `performance.now()`. */
+  #since = 0;
 
   constructor() {
     super();
-    unauthorized.addEventListener("unauthorized", () => this.#close());
+    unauthorized.addEventListener("unauthorized", ({ detail: { asked } }) => {
+      // The answer to what an earlier session asked says nothing of this one.
+      if (asked >= this.#since) this.#close();
+    });
   }
 
   async begin() {
@@ -69,6 +74,7 @@ class Session extends EventTarget {
   }
 
   #set(open) {
+    if (open && !this.open) this.#since = performance.now();
     this.open = open;
     this.dispatchEvent(new Event("change"));
   }

@@ -31,7 +31,15 @@ class SystemStatus extends Panel {
   #newest = null;
   /** How each source is, as it was told last; null before that. */
   #sources = null;
-  #asking = new Poller(() => this.#askSources(), REFRESH_SOURCES);
+  #asking = new Poller(
+    {
+      ask: () => getJson("/api/dev/workers"),
+      take: ({ sources }) => this.#showSources(sources),
+      // What was told last is shown on; that nothing comes is said by the feed.
+      fail: () => {},
+    },
+    REFRESH_SOURCES,
+  );
   #timer = 0;
   #look = () => this.#age();
   #mode = makeLamp("Traffic", "mode");
@@ -107,13 +115,8 @@ class SystemStatus extends Panel {
     reconcile(this.parts.lamps, shown, ({ key }) => key, ({ key, label }) => makeLamp(label, `lamp-${key}`), updateLamp);
   }
 
-  async #askSources() {
-    try {
-      this.#sources = (await getJson("/api/dev/workers")).sources;
-    } catch {
-      // What was told last is shown on; that nothing comes is said by the feed.
-      return;
-    }
+  #showSources(sources) {
+    this.#sources = sources;
     this.#showLamps();
     this.#age();
   }

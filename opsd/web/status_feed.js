@@ -18,33 +18,37 @@ export class StatusFeed extends EventTarget {
   /** When the newest document came, by `performance.now()`; 0 before the first. */
   receivedAt = 0;
 
-  #started = false;
-  /** Whether this connection has brought a document: what polling brings is older then. */
-  #pushed = false;
   #poller;
   #socket = new LiveSocket(new URL("/api/dev/status/live", location.href.replace(/^http/, "ws")), {
     patience: () => thresholds().silentAfter * 1000,
     patienceSeen: () => thresholds().silentAfter * 500,
     opened: () => {},
     heard: (status) => this.#push(status),
-    lost: () => this.#lost(),
-    refused: () => this.#lost(),
+    lost: () => this.#poller.start(),
+    refused: () => this.#poller.start(),
   });
 
   /** `interval` is between two questions, in milliseconds. */
   constructor(interval) {
     super();
     this.interval = interval;
-    this.#poller = new Poller(() => this.#poll(), interval);
+    this.#poller = new Poller(
+      {
+        ask: () => getJson("/api/dev/status"),
+        take: (status) => {
+          if (this.#give(status)) this.#become("polling");
+        },
+        fail: ({ message }) => this.#become("offline", message),
+      },
+      interval,
+    );
   }
 
   start() {
-    this.#started = true;
     this.#socket.start();
   }
 
   stop() {
-    this.#started = this.#pushed = false;
     this.#socket.stop();
     this.#poller.stop();
   }
@@ -57,23 +61,9 @@ export class StatusFeed extends EventTarget {
 
   #push(status) {
     if (!this.#give(status)) return;
-    this.#pushed = true;
+    // What polling brings from here on is older.
     this.#poller.stop();
     this.#become("live");
-  }
-
-  #lost() {
-    this.#pushed = false;
-    this.#poller.start();
-  }
-
-  async #poll() {
-    try {
-      const status = await getJson("/api/dev/status");
-      if (this.#started && !this.#pushed && this.#give(status)) this.#become("polling");
-    } catch (error) {
-      if (this.#started && !this.#pushed) this.#become("offline", error.message);
-    }
   }
 
   /** Returns whether it is a status document. */

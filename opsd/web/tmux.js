@@ -15,7 +15,14 @@ const COPIED = 4000;
 class TmuxControlPanel extends Panel {
   #status = null;
   #busy = false;
-  #poller = new Poller(() => this.#refresh(), REFRESH);
+  #poller = new Poller(
+    {
+      ask: () => getJson("/api/dev/tmux/status"),
+      take: (status) => this.#take(status),
+      fail: ({ message }) => this.#fail(message),
+    },
+    REFRESH,
+  );
 
   built() {
     const { start, stop, copy } = this.parts;
@@ -37,15 +44,15 @@ class TmuxControlPanel extends Panel {
     report("tmux", null);
   }
 
-  async #refresh() {
-    try {
-      this.#show(await getJson("/api/dev/tmux/status"));
-      if (!this.#busy) setText(this.parts.error, "");
-    } catch (failure) {
-      setText(this.parts.state, `tmux can't be asked: ${failure.message}.`);
-      setAttribute(this.parts.state, "data-level", null);
-      report("tmux", null);
-    }
+  #take(status) {
+    this.#show(status);
+    if (!this.#busy) setText(this.parts.error, "");
+  }
+
+  #fail(why) {
+    setText(this.parts.state, `tmux can't be asked: ${why}.`);
+    setAttribute(this.parts.state, "data-level", null);
+    report("tmux", null);
   }
 
   #show(status) {

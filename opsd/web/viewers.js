@@ -11,7 +11,15 @@ const REFRESH = 5000;
 export class ViewerCount {
   #element;
   #query = "";
-  #poller = new Poller(() => this.#refresh(), REFRESH);
+  #poller = new Poller(
+    {
+      ask: () => getJson(`/api/dev/viewers?${this.#query}`),
+      take: ({ log, checklist }) =>
+        this.#say(`Clients: ${words(log)} of the log, ${words(checklist)} of the checklist, this page among them.`),
+      fail: ({ message }) => this.#say(`Clients: ${format.DASH} (${message})`),
+    },
+    REFRESH,
+  );
 
   constructor(element) {
     this.#element = element;
@@ -24,22 +32,12 @@ export class ViewerCount {
   }
 
   stop() {
-    this.#query = "";
     this.#poller.stop();
-    setText(this.#element, "");
+    this.#say("");
   }
 
-  async #refresh() {
-    const query = this.#query;
-    let text = "";
-    try {
-      const { log, checklist } = await getJson(`/api/dev/viewers?${query}`);
-      text = `Clients: ${words(log)} of the log, ${words(checklist)} of the checklist, this page among them.`;
-    } catch (error) {
-      text = `Clients: ${format.DASH} (${error.message})`;
-    }
-    // The run may have been closed, or another one opened, meanwhile.
-    if (query && query === this.#query) setText(this.#element, text);
+  #say(text) {
+    setText(this.#element, text);
   }
 }
 

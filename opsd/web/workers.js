@@ -37,7 +37,14 @@ function stateOf({ ready, redis }) {
 
 class WorkerSnapshotPanel extends Panel {
   #unreachable = false;
-  #poller = new Poller(() => this.#refresh(), REFRESH);
+  #poller = new Poller(
+    {
+      ask: () => getJson("/api/dev/workers"),
+      take: (answer) => this.#show(answer),
+      fail: ({ message }) => this.#fail(message),
+    },
+    REFRESH,
+  );
 
   built() {
     this.parts.start.addEventListener("click", () => this.#start());
@@ -62,14 +69,10 @@ class WorkerSnapshotPanel extends Panel {
     this.#poller.now();
   }
 
-  async #refresh() {
-    try {
-      this.#show(await getJson("/api/dev/workers"));
-    } catch (failure) {
-      report("workers", null);
-      setText(this.parts.state, `The workers can't be asked for: ${failure.message}.`);
-      setAttribute(this.parts.table, "data-freshness", "stale");
-    }
+  #fail(why) {
+    report("workers", null);
+    setText(this.parts.state, `The workers can't be asked for: ${why}.`);
+    setAttribute(this.parts.table, "data-freshness", "stale");
   }
 
   #show({ telemetryStatus, workers }) {

@@ -1,4 +1,4 @@
-"""What an operator does on the page: starts and stops the daemons in tmux, and logs in."""
+"""What an operator does on the page: starts and stops the daemons in tmux."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-TOKEN = "a token of this test"
 REFUSE_CLIPBOARD = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
 
 
@@ -69,13 +68,6 @@ def alone(stage_apart: Stage, platform: Platform, apart: Path, tmux: str, port: 
     environ = environment(platform, port)
     settings = {"targets": targets(apart), "status_ws_url": f"ws://{HOST}:{port}"}
     opsd = open_opsd(platform.redis, settings, tmux_directory=apart, environ=environ)
-    return address_of(stage_apart.open(opsd))
-
-
-@pytest.fixture(scope="module")
-def guarded(stage_apart: Stage, platform: Platform, apart: Path) -> str:
-    """The page of an opsd with a token."""
-    opsd = open_opsd(platform.redis, {"token": TOKEN, "targets": ""}, tmux_directory=apart)
     return address_of(stage_apart.open(opsd))
 
 
@@ -222,37 +214,3 @@ def test_a_refused_clipboard_leaves_the_command_selected(tabs: Tabs, alone: str,
     panel.get_by_role("button", name="Stop").click()
     dialog.get_by_role("button", name="Stop").click()
     expect(panel.locator('[data-part="state"]')).to_have_text(f"“{SESSION}” is not running.")
-
-
-def test_nothing_is_shown_before_the_login_and_after_the_logout(tabs: Tabs, guarded: str) -> None:
-    tabs.ignored = ("401",)
-    page = tabs.open(guarded)
-    field = page.get_by_label("Token")
-    expect(field).to_be_focused()
-    expect(page.locator("system-status")).to_be_hidden()
-    expect(page.get_by_role("navigation")).to_be_hidden()
-
-    log_in(page, "something else")
-    expect(page.get_by_role("alert").filter(has_text="That is not the token.")).to_be_visible()
-    check_accessible_in_both(page)
-
-    log_in(page, TOKEN)
-    expect(page.locator("system-status")).to_have_attribute("data-feed", "live")
-    expect(page.locator("main")).to_be_focused()
-    assert "opsd_session" not in page.evaluate("document.cookie")
-    page.reload()
-    expect(page.locator("system-status")).to_have_attribute("data-feed", "live")
-
-    page.get_by_role("button", name="Log out").click()
-    expect(field).to_be_visible()
-    expect(page.locator("system-status")).to_be_hidden()
-    expect(page.locator("#verdict")).to_be_hidden()
-    expect(page).to_have_title("Operations")
-    page.reload()
-    expect(page.get_by_label("Token")).to_be_visible()
-
-
-def log_in(page: Page, token: str) -> None:
-    """Send the form."""
-    page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name=re.compile("^Log in$")).click()
