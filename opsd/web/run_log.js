@@ -35,6 +35,8 @@ export class RunLog {
   #paused = false;
   /** Whether its end was in view when the reader scrolled last: then it stays there. */
   #follows = true;
+  /** Its heights, in view and whole, when that was found. */
+  #heights = [0, 0];
   #drawing = 0;
   #name = "";
 
@@ -53,7 +55,7 @@ export class RunLog {
     parts.pause.addEventListener("click", () => this.#toggle());
     parts.save.addEventListener("click", () => this.#save());
     parts.toEnd.addEventListener("click", () => this.#jump());
-    parts.list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    parts.list.addEventListener("scroll", () => this.#moved(), { passive: true });
     // What stands beside it takes its height from it.
     new ResizeObserver(() => this.#hold()).observe(parts.list);
   }
@@ -151,8 +153,17 @@ export class RunLog {
     return items[low] ?? null;
   }
 
+  /** A scroll that comes with other heights is the page's doing, not the reader's: the end stays in view. */
+  #moved() {
+    const { clientHeight, scrollHeight } = this.#parts.list;
+    const [seen, whole] = this.#heights;
+    if (clientHeight !== seen || scrollHeight !== whole) this.#hold();
+    this.#scrolled();
+  }
+
   #scrolled() {
     const { list, toEnd } = this.#parts;
+    this.#heights = [list.clientHeight, list.scrollHeight];
     const end = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
     this.#follows = end;
     if (end) this.#below = 0;

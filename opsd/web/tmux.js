@@ -10,7 +10,6 @@ import { daemonsOf, endedOf, names, paneWords, sessionWords, stateWords, stopWor
 import { report } from "./verdict.js";
 
 const REFRESH = 3000;
-const COPIED = 4000;
 
 class TmuxControlPanel extends Panel {
   #status = null;
@@ -25,10 +24,14 @@ class TmuxControlPanel extends Panel {
   );
 
   built() {
-    const { start, stop, copy } = this.parts;
+    const { start, stop, attach, copy, copied } = this.parts;
     start.addEventListener("click", () => this.#act(start, () => askToStart(this.#status.sessionName)));
     stop.addEventListener("click", () => this.#act(stop, () => this.#askToStop()));
     copy.addEventListener("click", () => this.#copy());
+    // What was said of it is no news for who has gone on.
+    attach.addEventListener("focusout", ({ relatedTarget }) => {
+      if (!attach.contains(relatedTarget)) setText(copied, "");
+    });
   }
 
   placed(signal) {
@@ -120,7 +123,6 @@ class TmuxControlPanel extends Panel {
       command.focus();
       setText(copied, "Selected: copy it with Ctrl+C.");
     }
-    setTimeout(() => setText(copied, ""), COPIED);
   }
 }
 
