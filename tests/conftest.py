@@ -23,7 +23,7 @@ from tests.support import needs, ports
 from tests.support.inherited import let_signals_through
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from pathlib import Path
 
 _SPEAK_TO_REDIS: Final = frozenset({"redis_program", "redis_server"})
@@ -61,6 +61,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("sensitive"))
         if isinstance(item, pytest.Function) and not _SPEAK_TO_REDIS.isdisjoint(item.fixturenames):
             item.add_marker("redis")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Let a test that skips itself inside a nursery say why: pytest-trio skips it without its reason."""
+    try:
+        return (yield)
+    except pytest.skip.Exception as skipped:
+        error: BaseException | None = skipped.__context__
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            (error,) = error.exceptions
+        if not isinstance(error, pytest.skip.Exception):
+            raise
+        # What a daemon of the test has said by then is no part of the reason.
+        vars(error).pop("__notes__", None)
+        raise error from None
 
 
 @pytest.fixture(scope="session", autouse=True)

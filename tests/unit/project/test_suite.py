@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from common import embedded
 from tests.conftest import pytest_collection_modifyitems
 from tests.support import needs, ports
+from tests.support.daemon import ROOT
+from tests.support.raw import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+SKIPPING = """
+import pytest, trio
+
+@pytest.mark.trio
+async def test_in_a_nursery():
+    async with trio.open_nursery(), trio.open_nursery():
+        pytest.skip("here: no moon")
+
+def test_outside():
+    pytest.skip("there: no sun")
+"""
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
@@ -48,6 +69,18 @@ def test_what_is_missing_is_said_in_one_line_and_fails_in_ci(
 def test_a_group_of_tests_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
     grouped = bool(getattr(request.config.option, "loadgroup", False))
     assert request.node.nodeid.endswith("@packaging") is grouped, "pytest-xdist does not know of the group"
+
+
+def test_who_skips_inside_a_nursery_says_why(tmp_path: Path) -> None:
+    test = tmp_path / "test_skipping.py"
+    test.write_text(SKIPPING)
+    options = ("-c", "pyproject.toml", "-p", "no:cacheprovider", "-p", "tests.conftest")
+    command = [sys.executable, "-m", "pytest", *options, str(test)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "SKIPPED" in done.stdout
+    assert "here: no moon" in done.stdout
+    assert "there: no sun" in done.stdout
 
 
 def test_a_program_that_is_there_is_its_path() -> None:
