@@ -214,6 +214,8 @@ async def test_resets_at_any_moment_leave_nothing_behind(redis_server: EmbeddedR
         for number, data in enumerate(moments.values(), 1):
             stream = await open_stream(scene.daemon.port)
             await stream.send_all(CUT + data)
+            # The line in the log may be read before the 101 is written, which would fail then.
+            await until_upgraded(stream)
             await scene.daemon.wait_said("connection accepted", number + 1)
             reset(stream)
             await scene.wait_endings(number)
@@ -221,6 +223,17 @@ async def test_resets_at_any_moment_leave_nothing_behind(redis_server: EmbeddedR
         reasons = [reason for _, reason in scene.endings()]
         assert reasons[:4] == ["client_gone"] * 4
         assert reasons[4:] == ["client_closed", "protocol_error"]
+
+
+async def until_upgraded(stream: trio.SocketStream) -> None:
+    """Read the 101, and what may have come along with it."""
+    answer = b""
+    with trio.fail_after(PATIENCE):
+        while b"\r\n\r\n" not in answer:
+            chunk = await stream.receive_some()
+            assert chunk, answer
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
 
 
 async def test_a_client_that_ends_its_side_is_gone(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:

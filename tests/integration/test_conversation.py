@@ -169,7 +169,8 @@ async def next_message(socket: WebSocketConnection) -> str:
 async def test_websockets_converses(redis_server: EmbeddedRedis) -> None:
     def converse(port: int, redis: RedisConnection, daemon: DaemonProcess) -> list[str]:
         url = f"ws://{HOST}:{port}/batch;;name;;_base:log"
-        with websockets.sync.client.connect(url, compression="deflate", proxy=None) as socket:
+        # Without a bound: else it reads no pong once some heartbeats wait for us, who wait for the pong.
+        with websockets.sync.client.connect(url, compression="deflate", proxy=None, max_queue=None) as socket:
             assert socket.response is not None
             assert "Sec-WebSocket-Extensions" not in socket.response.headers
             socket.send('{"type":"init"}')
