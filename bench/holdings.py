@@ -45,9 +45,12 @@ class Inside:
     """Objects that their cyclic collectors found and could not free."""
 
 
-async def look_inside(admin_port: int) -> Inside:
-    """One snapshot of each worker. Raises OSError if it can't be asked."""
-    workers = json.loads((await _ask(admin_port, "/workers/status")).body)["workers"]
+async def look_inside(admin_port: int, count: int = 1) -> Inside:
+    """One snapshot of each worker, of which there are so many at least. Raises OSError if it can't be asked."""
+    workers: dict[str, object] = {}
+    # One that gets no time is not named, unless it was before.
+    while len(workers) < count:
+        workers = json.loads((await _ask(admin_port, "/workers/status")).body)["workers"]
     snapshots = [json.loads((await _ask(admin_port, f"/workers/snapshot/{worker}")).body) for worker in workers]
     generations = (generation for snapshot in snapshots for generation in snapshot["collector"]["generations"])
     return Inside(

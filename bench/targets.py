@@ -6,6 +6,7 @@ says beforehand why a target can't run on this machine; `BenchTarget.prepare` co
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -231,14 +232,31 @@ async def _install_node_packages() -> None:
     """What package-lock.json names, into the peer's own node_modules."""
     directory = _PEERS / "node_ws"
     done = directory / "node_modules" / ".prepared"
-    wanted = _digest(directory / "package-lock.json")
-    if done.exists() and done.read_text() == wanted:
-        return
-    command = ["npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"]
-    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    # Of npm's many lines only the one that names neither hosts nor paths: it may end in a published report.
-    await _run_tool("npm ci", [*command, *patience], directory, telling="npm error code")
-    done.write_text(wanted)
+    lock = directory / "package-lock.json"
+    wanted = _digest(lock)
+    # npm begins by taking away what another process may have installed, and started from, a moment ago.
+    async with _alone(lock):
+        if done.exists() and done.read_text() == wanted:
+            return
+        command = ["npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--ignore-scripts"]
+        patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+        # Of npm's many lines only the one that names neither hosts nor paths: it may end in a published report.
+        await _run_tool("npm ci", [*command, *patience], directory, telling="npm error code")
+        done.write_text(wanted)
+
+
+@asynccontextmanager
+async def _alone(path: Path) -> AsyncIterator[None]:
+    """No other process is in such a block on the same file."""
+    with path.open("rb") as held:
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await trio.sleep(_POLL)
+            else:
+                break
+        yield
 
 
 def _limit_program() -> Path:

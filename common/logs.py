@@ -33,6 +33,9 @@ QUEUE_LIMIT: Final = 1 << 20
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds that the end of the process waits for a stalled disk to take the last lines."""
 
+CLOSE_LAPS: Final = 20
+"""Parts of that wait. Whatever a process that gets no time misses of it is one part: its writer has the others."""
+
 RETRY: Final = 0.05
 """Seconds between tries of a full output that doesn't block."""
 
@@ -89,11 +92,14 @@ class ThreadedWriter:
             self._changed.notify()
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Write what is queued, waiting `timeout` seconds at most."""
+        """Write what is queued, waiting `timeout` seconds of this process at most."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join(timeout)
+        for _ in range(CLOSE_LAPS):
+            self._thread.join(timeout / CLOSE_LAPS)
+            if not self._thread.is_alive():
+                return
 
     def _run(self) -> None:
         while True:

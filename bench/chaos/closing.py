@@ -198,11 +198,20 @@ class Closing:
             findings += await subscriptions()
             return not findings
 
-        await wait_for(clean, LINGER + self._size.pong_timeout + self._size.margin)
+        bound = LINGER + self._size.pong_timeout + self._size.margin
+        await wait_for(clean, bound)
         told = []
         for name, service in self._stage.services.items():
-            descriptors, tasks = service.descriptors(), await service.tasks()
-            told.append(f"{name} {descriptors} descriptors and {tasks} tasks, {before[name]} before")
+            tasks = 0
+
+            async def let_go(service: Service = service) -> bool:
+                nonlocal tasks
+                tasks = await service.tasks()
+                return tasks <= before[service.name].tasks
+
+            # Whoever asked just now may still be on its way out.
+            await wait_for(let_go, bound)
+            told.append(f"{name} {service.descriptors()} descriptors and {tasks} tasks, {before[name]} before")
             if tasks > before[name].tasks:
                 findings.append(f"{name}: {tasks - before[name].tasks} tasks more")
         self.verdicts.append(

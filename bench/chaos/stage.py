@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ from bench.exposition import samples
 from bench.holdings import look_inside, open_files, sockets_to
 from bench.processes import children, health, wait_for
 from common.embedded import open_embedded_redis
+from common.workers.desk import REPORT_TIMEOUT
 from tests.faultproxy import open_fault_proxy
 from tests.support.daemon import environment, spawn
 from tests.support.ports import free_port
@@ -179,13 +181,20 @@ class Service:
         return await health(self.port) == 200
 
     async def figures(self) -> dict[str, float]:
-        """Its metrics, by name with labels, without the prefix. Raises OSError if it can't be asked."""
-        page = (await fetch(self.port, "/metrics")).body.decode()
-        return samples(page, PREFIXES[self.name])
+        """Its metrics, by name with labels, without the prefix. Raises OSError if it can't be asked.
+
+        A worker that gets no time does not hold up the page for longer than `REPORT_TIMEOUT`, and is on it as it was:
+        such a page is asked for again.
+        """
+        while True:
+            asked = trio.current_time()
+            page = await fetch(self.port, "/metrics")
+            if page.status == HTTPStatus.OK and trio.current_time() - asked < REPORT_TIMEOUT:
+                return samples(page.body.decode(), PREFIXES[self.name])
 
     async def tasks(self) -> int:
         """How many tasks there are in all its workers, by their own snapshots. Raises OSError if it can't be asked."""
-        return (await look_inside(self.admin_port)).tasks
+        return (await look_inside(self.admin_port, WORKERS)).tasks
 
 
 class Stage:

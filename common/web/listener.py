@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -30,6 +30,9 @@ BACKLOG: Final = 4096
 
 BATCH: Final = 64
 """Sockets accepted before those who were let in get a turn."""
+
+ANY_PORT_TRIES: Final = 10
+"""Ports that are tried before the last one, where any that is free at all addresses of a host will do."""
 
 PAUSE: Final = 0.1
 """Seconds between tries while there is no descriptor left for a new socket."""
@@ -60,6 +63,18 @@ def bind(address: ListenAddress) -> list[socket.socket]:
     if address.host is None:
         return [_bind_everywhere(address.port)]
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for _ in range(0 if address.port else ANY_PORT_TRIES):
+        try:
+            return _bind_all(found)
+        except OSError as error:
+            # The port that is free at one address may be somebody's at another.
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _bind_all(found)
+
+
+def _bind_all(found: Sequence[tuple[int, int, int, str, tuple[Any, ...]]]) -> list[socket.socket]:
+    """One listening socket for each of these addresses, all at one port."""
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:

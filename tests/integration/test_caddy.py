@@ -113,6 +113,11 @@ async def test_a_client_of_a_replica_that_drains_comes_back_to_the_other(redis_s
         assert client.close_code == 1001
         again = await _reconnected(nursery, port, path)
         await other.wait_said("connection accepted")
+
+        async def is_alone() -> bool:
+            return await redis.subscribers(f"{RUN}:wepp") == 1
+
+        await wait_until(is_alone, "the one that drains has given its subscription back")
         assert await redis.call("PUBLISH", f"{RUN}:wepp", "line") == 1
         assert await again.receive(1) == [b'{"type":"status","data":"line"}']
         foreign = await start_client(nursery, port, handshake(path, {"Origin": "https://elsewhere.org"}))

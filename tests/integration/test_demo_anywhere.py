@@ -121,10 +121,14 @@ async def test_nobody_needs_a_home_or_a_name(tmp_path: Path) -> None:
     # The interpreter and the tree may be below a directory that is root's alone: all can be read, and nothing written.
     may_read = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
     become = (program, "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups", *may_read)
-    async with open_demo(tmp_path, "--seconds", "2", within=become, without=("HOME", "USER", "LOGNAME")) as running:
-        await running.wait_for(b"STARTED run_project(demo run 1)")
-        assert running.owners() == {STRANGER}
-        await check_it_plays(running)
+    owners: set[int] = set()
+    # Where we get no time for seconds, one is over before it was looked at.
+    while not owners:
+        async with open_demo(tmp_path, "--seconds", "2", within=become, without=("HOME", "USER", "LOGNAME")) as running:
+            await running.wait_for(b"STARTED run_project(demo run 1)")
+            owners = running.owners()
+            await check_it_plays(running)
+    assert owners == {STRANGER}
 
 
 async def test_it_plays_from_a_tree_that_can_not_be_written(tmp_path: Path) -> None:

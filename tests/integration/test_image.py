@@ -20,7 +20,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from common.healthcheck import ADDRESSES
 from tests.support import needs
 from tests.support.daemon import open_daemon
-from tests.support.raw import PATIENCE, connect, fetch, open_redis
+from tests.support.raw import PATIENCE, connect, fetch, open_redis, wait_until
 from tests.support.wheels import BASE_PYTHON
 from tools.image.contents import BILL, DAEMONS, LEFT_OUT, PACKAGES, PYTHON, SITE, USER
 from tools.sbom.lock import normalised
@@ -159,7 +159,12 @@ async def test_a_daemon_serves_from_it(
             assert await client.receive(1) == [b'{"type":"status","data":"line"}']
         else:
             assert b'"checklist":{"sbs_map":false' in (await client.receive(1))[0]
-        assert b"_build_info" in (await fetch(daemon.port, "/metrics")).body
+
+        async def is_scraped() -> bool:
+            return b"_build_info" in (await fetch(daemon.port, "/metrics")).body
+
+        # Of several workers that get no time, none has the figures of all.
+        await wait_until(is_scraped, "figures")
         variable = ADDRESSES[module][0]
         for question, code in (("--healthcheck", 0), ("--healthcheck=any", 0)):
             asked = await _asked(rootfs, f"/usr/bin/{module}", question, **{variable: f"127.0.0.1:{daemon.port}"})

@@ -13,6 +13,7 @@ from common.config import ListenAddress
 from common.web.listener import accept, bind, bound_to
 from tests.support import needs
 from tests.support.logbook import Logbook
+from tests.support.ports import free_port
 from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def test_one_ipv4_address(bound: Bound) -> None:
 
 @pytest.mark.usefixtures("ipv6")
 def test_one_ipv6_address(bound: Bound) -> None:
-    (sock,) = bound("::1")
+    # Not the kernel's choice, which at 127.0.0.1 may be another test's.
+    (sock,) = bound("::1", free_port())
     assert bound_to([sock]) == [f"[::1]:{port_of(sock)}"]
     assert reachable("::1", port_of(sock))
     assert not reachable("127.0.0.1", port_of(sock))
@@ -130,7 +132,8 @@ def test_a_host_that_is_not_here_is_refused(bound: Bound, host: str) -> None:
 
 
 def test_a_port_can_be_bound_again_at_once(bound: Bound) -> None:
-    (first,) = bound("127.0.0.1")
+    # A port that the kernel gives to nobody in between.
+    (first,) = bound("127.0.0.1", free_port())
     port = port_of(first)
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE):
         served, _ = first.accept()

@@ -17,7 +17,7 @@ from tests.support.raw import connect, fetch, open_redis, wait_until
 from tests.support.series import ROOT, read, served
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from common.embedded import EmbeddedRedis
@@ -51,10 +51,17 @@ async def check_page(promtool: str, page: bytes) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-async def scrape(daemon: DaemonProcess) -> bytes:
-    answer = await fetch(daemon.port, "/metrics")
-    assert answer.status == 200
-    return answer.body
+async def scrape(daemon: DaemonProcess, expected: Collection[str]) -> bytes:
+    """The page, once it has these series and no others: workers that get no time for a second are left out of it."""
+    pages: list[bytes] = []
+
+    async def is_whole() -> bool:
+        answer = await fetch(daemon.port, "/metrics")
+        pages.append(answer.body)
+        return answer.status == 200 and set(read(answer.body)) == expected
+
+    await wait_until(is_whole, f"the series {sorted(expected)}")
+    return pages[-1]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -65,8 +72,7 @@ async def test_a_daemon_serves_the_known_series_before_and_after_a_client(
     prefix = "status2_" if module == "statusd" else "preflight2_"
     expected = {name for name in await served() if name.startswith((prefix, "process_", "python_"))}
     async with open_daemon(redis_server, METRICS | {"workers": workers}, module=module) as daemon:
-        page = await scrape(daemon)
-        assert set(read(page)) == expected
+        page = await scrape(daemon, expected)
         await check_page(promtool, page)
         known = {name: series.labels for name, series in read(page).items() if name.startswith(prefix)}
         client = await connect(nursery, daemon.port, path)
@@ -74,16 +80,18 @@ async def test_a_daemon_serves_the_known_series_before_and_after_a_client(
         await client.leave()
 
         async def is_counted() -> bool:
-            return await daemon.metric(f"{prefix}disconnects_total", 'reason="client_closed"') == 1
+            counted = [
+                await daemon.metric(f"{prefix}disconnects_total", 'reason="client_closed"'),
+                await daemon.metric(f"{prefix}handshakes_rejected_total", 'reason="bad_path"'),
+                *[await daemon.metric(f"{prefix}{name}") for name in ("ready", "workers", "workers_ready")],
+            ]
+            return counted == [1, 1, 1, int(workers), int(workers)]
 
-        await wait_until(is_counted, "the client is gone")
-        page = await scrape(daemon)
+        await wait_until(is_counted, "the client is gone, the odd page counted, and all are ready")
+        page = await scrape(daemon, expected)
         await check_page(promtool, page)
         # What happened has added no series: each was there, at 0.
         assert {name: series.labels for name, series in read(page).items() if name.startswith(prefix)} == known
-        assert await daemon.metric(f"{prefix}handshakes_rejected_total", 'reason="bad_path"') == 1
-        assert await daemon.metric(f"{prefix}ready") == 1
-        assert await daemon.metric(f"{prefix}workers") == await daemon.metric(f"{prefix}workers_ready") == int(workers)
         nursery.cancel_scope.cancel()
 
 

@@ -79,7 +79,7 @@ class Demo:
         """The one process whose command line has `name` in it."""
         found = [pid for pid, command in self.commands().items() if name in command]
         # One that it has just forked, for tmux, has its command line until it runs its own program.
-        (pid,) = [pid for pid in found if _parent(pid) not in found]
+        (pid,) = [pid for pid in found if (parent := _parent(pid)) is not None and parent not in found]
         return pid
 
     async def wait_for(self, text: bytes, times: int = 1) -> None:
@@ -140,7 +140,7 @@ def _parent(pid: int) -> int | None:
     """The process that started it, None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return int(stat.rpartition(")")[2].split()[1])
 
@@ -174,6 +174,8 @@ async def open_demo(
         yield running
     finally:
         for pid in running.commands():
-            os.kill(pid, signal.SIGKILL)
+            # One may end by itself, or with the one before.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with trio.move_on_after(DEADLINE, shield=True):
             await process.wait()

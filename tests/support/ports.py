@@ -18,6 +18,9 @@ ALL: Final = range(15_000, 32_000)
 
 _HOST: Final = "127.0.0.1"
 
+_given: Final[set[int]] = set()
+"""What this process was given: until it is bound it looks free, and no two must have it."""
+
 
 def share(environ: Mapping[str, str]) -> range:
     """The ports of the worker that pytest-xdist names in its environment, all of them without it."""
@@ -28,13 +31,19 @@ def share(environ: Mapping[str, str]) -> range:
 
 
 def free_port() -> int:
-    """One that nobody listens on at this moment, and that no outgoing connection gets: who comes back finds it free."""
+    """One that nobody listens on at this moment, and that no outgoing connection gets: who comes back finds it free.
+
+    Never the same one twice.
+    """
     for port in random.SystemRandom().sample(share(os.environ), 100):
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((_HOST, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise AssertionError("no free port")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 QUEUE: Final = 1000
 """Frames that may wait for one client; one more, and it is too slow and ends."""
-REQUEST_TIMEOUT: Final = 1.0
+REQUEST_TIMEOUT: Final = 10.0
 
 
 class TrioBridge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.logs import ThreadedWriter, make_logger, open_logs
+from common.logs import CLOSE_TIMEOUT, ThreadedWriter, make_logger, open_logs
 from tests.support.log_output import Output, strictly, writing_to
 from tests.support.raw import PATIENCE
 
@@ -162,6 +163,29 @@ def test_closing_waits_for_a_stalled_output_no_longer_than_it_is_told() -> None:
     out.gate.set()
     writer.close(PATIENCE)
     assert out.lines == ["line"]
+
+
+def test_closing_waits_for_a_writer_that_the_process_had_no_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Output()
+    waits: list[float] = []
+    out.gate.clear()
+
+    class Halted(threading.Thread):
+        """One wait is over before it did anything, since the whole process had no time; in the next it is done."""
+
+        def join(self, timeout: float | None = None) -> None:
+            waits.append(timeout or math.inf)
+            if len(waits) > 1:
+                out.gate.set()
+                super().join(PATIENCE)
+
+    monkeypatch.setattr("common.logs.threading.Thread", Halted)
+    writer = ThreadedWriter(out)
+    writer.write("last")
+    writer.close()
+    assert out.lines == ["last"]
+    assert len(waits) == 2
+    assert sum(waits) < CLOSE_TIMEOUT
 
 
 class Counted(io.FileIO):

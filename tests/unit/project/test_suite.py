@@ -49,6 +49,14 @@ def test_without_workers_all_ports_are_there() -> None:
     assert ports.share({}) == ports.ALL
 
 
+def test_no_two_are_given_one_port_although_it_is_not_bound_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(ports.ALL.start, ports.ALL.start + 100)
+    monkeypatch.setattr(ports, "share", lambda _environ: few)
+    monkeypatch.setattr(ports, "_given", set(few[5:]))
+    given = {ports.free_port() for _ in range(3)}
+    assert (len(given), given <= set(few[:5])) == (3, True)
+
+
 def test_a_private_server_takes_its_port_from_this_workers_share() -> None:
     assert embedded._free_port() in ports.share(os.environ)
 

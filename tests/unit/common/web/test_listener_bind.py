@@ -11,7 +11,7 @@ import pytest
 
 from common.config import ListenAddress
 from common.web import listener
-from common.web.listener import bind, take_over
+from common.web.listener import ANY_PORT_TRIES, bind, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,30 @@ def test_where_one_is_taken_none_is_kept(kernel: Callable[..., list[Bound]]) -> 
     with pytest.raises(OSError, match="in use"):
         bind(ListenAddress("localhost", 9002))
     assert [one.closed for one in bound] == [True]
+
+
+@pytest.mark.parametrize(("port", "taken", "tried"), [(0, 3, 4), (0, 100, ANY_PORT_TRIES + 1), (9002, 1, 1)])
+def test_any_port_is_one_that_is_free_at_every_address(
+    port: int, taken: int, tried: int, kernel: Callable[..., list[Bound]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = kernel()
+    listen = listener._listen
+    refused: list[int] = []
+
+    def elsewhere_taken(family: int, place: tuple[Any, ...]) -> socket.socket:
+        if family == V6 and len(refused) < taken:
+            refused.append(place[1])
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return listen(family, place)
+
+    monkeypatch.setattr(listener, "_listen", elsewhere_taken)
+    if tried > taken:
+        assert len(bind(ListenAddress("localhost", port))) == 2
+    else:
+        with pytest.raises(OSError, match="in use"):
+            bind(ListenAddress("localhost", port))
+    assert sum(one.family == V4 for one in bound) == tried
+    assert [one.closed for one in bound].count(False) == (2 if tried > taken else 0)
 
 
 def test_everywhere_is_both_families_or_the_one_that_there_is(kernel: Callable[..., list[Bound]]) -> None:
