@@ -145,7 +145,7 @@ def open_logs(level: str, daemon: str, out: Writable | None = None) -> Iterator[
     try:
         yield make_logger(level, daemon, writer)
     finally:
-        writer.close()
+        writer.close(CLOSE_TIMEOUT)
 
 
 def make_logger(level: str, daemon: str, sink: LineSink) -> Logger:

@@ -15,7 +15,7 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from common import embedded
 from common.embedded import EmbeddedRedis, EmbeddedRedisError, find_redis_server, open_embedded_redis
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 _SPEAK_TO_REDIS: Final = frozenset({"redis_program", "redis_server"})
 
-# No deadline per example: on a busy machine it would fail at random.
-settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
-settings.register_profile("random", deadline=None, print_blob=True)
+# No deadline per example and none for drawing them: on a busy machine they would fail at random.
+_UNHURRIED: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", _UNHURRIED, derandomize=True, print_blob=True)
+settings.register_profile("random", _UNHURRIED, print_blob=True)
 settings.register_profile(
-    "verdict", derandomize=True, deadline=None, database=None, phases=(Phase.explicit, Phase.generate)
+    "verdict", _UNHURRIED, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("repeatable")
 

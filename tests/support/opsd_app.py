@@ -22,6 +22,7 @@ from opsd.settings import OpsSettings
 from opsd.tmux.script import Window
 from opsd.tmux.status import TmuxStatus
 from tests.support.logbook import Logbook
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping, Sequence
@@ -179,7 +180,7 @@ class Conversation:
         await self._to_client.send(dict(message))
 
     async def next(self) -> dict[str, Any]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             return await self.from_app.receive()
 
 

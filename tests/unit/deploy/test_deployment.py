@@ -25,7 +25,12 @@ from tests.unit.project.test_documents import known
 ROOT: Final = Path(__file__).parents[3]
 DEPLOYED: Final = [
     ROOT / "Containerfile",
-    *sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}),
+    # In `__pycache__` files come and go under names of their own while another process compiles.
+    *sorted(
+        path
+        for path in (ROOT / "deploy").rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    ),
 ]
 SYSTEMD: Final = ROOT / "deploy" / "systemd"
 SETTINGS: Final[dict[str, type[Settings | OpsSettings]]] = {

@@ -78,7 +78,7 @@ def test_every_part_that_a_panel_names_is_in_its_template() -> None:
     }
     for name, text in MODULES.items():
         named = set(re.findall(r"\bparts\.(\w+)", text))
-        for listed in re.findall(r"const \{([^}]+)\} = (?:this\.#?parts|partsOf\()", text):
+        for listed in re.findall(r"const \{([^}]+)\} = (?:this\.#?parts;|partsOf\()", text):
             named |= {part.partition(":")[0].strip() for part in listed.split(",")}
         assert named <= parts, name
 

@@ -12,6 +12,8 @@ from opsd.tmux.program import call
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.real_time
+
 
 async def test_without_tmux_on_path_it_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

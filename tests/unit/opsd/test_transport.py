@@ -17,6 +17,7 @@ from opsd.sources.events import MOST_LINES, EventParser, EventTooLargeError
 from opsd.sources.fetch import FetchError, FetchTimeoutError, fetch, make_client
 from opsd.sources.target import SourceEndpoint
 from opsd.sources.transport import LAP, MOST_CONNECTIONS, MOST_INTERIM, READ_SIZE, HttpExchange, SourceTransport
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,7 +171,7 @@ async def serving(*said: bytes, gap: float = 0.0) -> AsyncIterator[tuple[httpx.A
 
 
 async def wait_closed(connections: list[int]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         while connections[0]:  # noqa: ASYNC110 - the server has no event for it
             await trio.sleep(0.01)
 
@@ -178,7 +179,8 @@ async def wait_closed(connections: list[int]) -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (CHUNKED + chunked(5000), "chunks for"),
+        # More than the budget grows by in all that time.
+        (CHUNKED + chunked(10_000), "chunks for"),
         (INTERIM * 1000, "interim answers"),
         (b"HTTP/1.1 200 OK\r\nSet-Cookie : secret\r\n\r\n", "illegal header line"),
         (b"nonsense\r\n\r\n", "illegal status line"),
@@ -187,15 +189,17 @@ async def wait_closed(connections: list[int]) -> None:
         (CHUNKED + b"\x9b" * 10_000 + b"\r\n", "illegal chunk header"),
     ],
 )
+@pytest.mark.real_time
 async def test_a_source_that_makes_no_sense_is_hung_up_on(said: bytes, reason: str) -> None:
     async with serving(said) as (client, connections):
         with pytest.raises(FetchError, match=reason) as caught:
-            await fetch(client, "/workers/status", None, seconds=20, limit=10_000)
+            await fetch(client, "/workers/status", None, seconds=PATIENCE, limit=10_000)
         assert "secret" not in str(caught.value)
         assert str(caught.value).isprintable()
         await wait_closed(connections)
 
 
+@pytest.mark.real_time
 async def test_an_answer_has_a_deadline_as_a_whole() -> None:
     # Each piece comes in time; all of them never do.
     async with serving(CHUNKED, *[chunked(1)] * 10_000, gap=0.01) as (client, connections):
@@ -204,11 +208,12 @@ async def test_an_answer_has_a_deadline_as_a_whole() -> None:
         await wait_closed(connections)
 
 
+@pytest.mark.real_time
 async def test_only_so_many_connections_are_open_at_a_time() -> None:
     async with serving() as (client, connections), trio.open_nursery() as nursery:
         for _ in range(MOST_CONNECTIONS + 5):
             nursery.start_soon(client.get, "/")
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             while connections[0] < MOST_CONNECTIONS:  # noqa: ASYNC110 - as above
                 await trio.sleep(0.01)
         await trio.testing.wait_all_tasks_blocked(0.05)
@@ -216,11 +221,12 @@ async def test_only_so_many_connections_are_open_at_a_time() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.real_time
 async def test_who_refuses_or_is_not_there_is_said_so() -> None:
     for transport in (SourceTransport(), SourceTransport("/nonexistent.sock")):
         async with make_client(SourceEndpoint("http://127.0.0.1:1"), transport) as client:
             with pytest.raises(FetchError, match="ConnectError"):
-                await fetch(client, "/", None, seconds=20, limit=10)
+                await fetch(client, "/", None, seconds=PATIENCE, limit=10)
 
 
 # -- what is made of a stream ------------------------------------------------------------------------------------------

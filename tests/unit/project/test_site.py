@@ -55,7 +55,7 @@ def little(tmp_path: Path) -> Path:
     """A repository of one document in docs/, and what the site's configuration names besides."""
     root = tmp_path / "tree"
     (root / "docs").mkdir(parents=True)
-    shutil.copytree(ROOT / "tools/site", root / "tools/site")
+    shutil.copytree(ROOT / "tools/site", root / "tools/site", ignore=shutil.ignore_patterns("__pycache__"))
     configuration = (ROOT / "mkdocs.yml").read_text("utf-8")
     (root / "mkdocs.yml").write_text(configuration.rpartition("\nnav:\n")[0] + "\n")
     (root / "README.md").write_text("# Home\n\n[page](docs/page.md)\n")

@@ -9,6 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from common import embedded
 from tests.conftest import pytest_collection_modifyitems
@@ -71,6 +73,19 @@ def test_what_is_missing_is_said_in_one_line_and_fails_in_ci(
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(outcome, match=r"^no tmux on PATH: apt-get install tmux$"):
         needs.program("tmux")
+
+
+async def test_a_unit_test_has_no_real_time() -> None:
+    assert isinstance(trio.lowlevel.current_clock(), MockClock)
+
+
+async def test_a_clock_that_is_asked_for_is_had(mock_clock: MockClock) -> None:
+    assert trio.lowlevel.current_clock() is mock_clock
+
+
+@pytest.mark.real_time
+async def test_a_unit_test_that_waits_for_the_kernel_has_real_time() -> None:
+    assert not isinstance(trio.lowlevel.current_clock(), MockClock)
 
 
 @pytest.mark.xdist_group("packaging")

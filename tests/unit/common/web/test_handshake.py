@@ -9,6 +9,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -264,7 +265,7 @@ def test_what_h11_makes_of_a_request_is_decided(data: bytes, status: int) -> Non
     async def read() -> Head:
         return await read_head(ScriptedStream([data]), within=1)
 
-    match decision(trio.run(read)):
+    match decision(trio.run(read, clock=MockClock(autojump_threshold=0))):
         case Upgrade():
             assert status == 101
         case Response() as response:

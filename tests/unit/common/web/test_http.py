@@ -5,19 +5,17 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from common.web.http import HEAD_LIMIT, BadHead, Head, Response, read_head, refusal
 from tests.support.web import Ending, ScriptedStream, byte_by_byte, read_answer, request_bytes
-
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
 WITHIN: Final = 10.0
 
@@ -277,8 +275,8 @@ def test_the_outcome_does_not_depend_on_the_pieces(junk: bytes, cuts: list[int])
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     chunks = [data[start:stop] for start, stop in pairwise(bounds) if start < stop]
 
-    whole = trio.run(outcome, ScriptedStream([data] if data else []))
-    pieces = trio.run(outcome, ScriptedStream(chunks))
+    whole = trio.run(outcome, ScriptedStream([data] if data else []), clock=MockClock(autojump_threshold=0))
+    pieces = trio.run(outcome, ScriptedStream(chunks), clock=MockClock(autojump_threshold=0))
     if isinstance(whole, Head) and isinstance(pieces, Head):
         assert attrs.evolve(whole, trailing=b"") == attrs.evolve(pieces, trailing=b"")
         assert whole.trailing.startswith(pieces.trailing)

@@ -263,7 +263,7 @@ def test_an_error_at_the_first_try_ends_synchronously() -> None:
         assert [end for _, end in line.ends] == [WRITE_ERROR]
         assert line.wire.frames_sent == 0
 
-    trio.run(main)
+    trio.run(main, clock=MockClock())
 
 
 def test_an_error_in_the_101_ends_synchronously() -> None:
@@ -274,7 +274,7 @@ def test_an_error_in_the_101_ends_synchronously() -> None:
         assert [end for _, end in line.ends] == [WRITE_ERROR]
         assert (line.wire.finished, line.wire.backlog_bytes) == (True, 0)
 
-    trio.run(main)
+    trio.run(main, clock=MockClock())
 
 
 async def test_a_socket_closed_under_the_flusher_is_a_write_error(autojump_clock: MockClock) -> None:
