@@ -174,6 +174,8 @@ async def open_demo(
         yield running
     finally:
         for pid in running.commands():
-            os.kill(pid, signal.SIGKILL)
+            # opsd's questions to tmux are short-lived, and some end with others.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with trio.move_on_after(DEADLINE, shield=True):
             await process.wait()
