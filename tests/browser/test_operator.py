@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looks import check_accessible_in_both, wait_feed, wait_run
+from tests.browser.looks import check_accessible_in_both, wait_feed, wait_for, wait_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -66,6 +66,38 @@ def test_a_snapshot_that_fails_is_said_and_tried_again(tabs: Tabs, platform: Pla
     expect(row.get_by_role("alert")).to_have_text("")
     expect(start).to_be_hidden()
     expect(download).to_be_focused()
+
+
+def test_a_snapshot_of_daemons_that_were_started_anew_meanwhile_says_nothing_of_these(
+    tabs: Tabs, platform: Platform
+) -> None:
+    tabs.ignored = ("503",)
+    asked: list[Route] = []
+    more: list[dict[str, str]] = []
+
+    def keep(route: Route) -> None:
+        asked.append(route)
+
+    def workers(route: Route) -> None:
+        document = route.fetch().json()
+        document["workers"] += more
+        route.fulfill(json=document)
+
+    def prepare(page: Page) -> None:
+        page.route(SNAPSHOT, keep)
+        page.route("**/api/dev/workers", workers)
+
+    page = tabs.open(platform.page, before=prepare)
+    panel = page.locator("worker-snapshot-panel")
+    row = panel.locator('tr[data-key="preflightd-1"]')
+    row.get_by_role("button").click()
+    wait_for(page, lambda: bool(asked), "the snapshot is asked for")
+    page.evaluate("document.dispatchEvent(new CustomEvent('tmux-changed'))")
+    asked[0].fulfill(status=503, json={"error": "preflightd: no answer"})
+    expect(row.get_by_role("alert")).to_have_text("No snapshot: preflightd: no answer.")
+    more.append({"id": "another"})
+    expect(panel.locator("p.state")).to_have_text("3 workers report.")
+    expect(panel.get_by_role("button", name="Start them in tmux")).to_be_hidden()
 
 
 def test_the_run_viewer_says_how_many_follow_the_run(tabs: Tabs, platform: Platform) -> None:
