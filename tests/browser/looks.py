@@ -56,6 +56,14 @@ def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"not within {PATIENCE / 1000} s: {what}")
 
 
+def steady(status: dict[str, Any]) -> dict[str, Any]:
+    """The status as it is while nothing happens: on a busy machine a daemon may be away for a moment."""
+    status["vector"]["directions"]["trafficMode"] = "normal"
+    status["vector"]["sessions"]["activeWorkers"] = 2
+    status["meta"] |= {"telemetryStatus": "healthy", "unavailable": []}
+    return status
+
+
 def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
     """Lets the live statuses through as `change` leaves them."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looks import LIVE, connect, pause, tile, wait_feed, wait_for, wait_run
+from tests.browser.looks import LIVE, connect, pause, steady, tile, wait_feed, wait_for, wait_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, WebSocket, WebSocketRoute
@@ -103,18 +103,12 @@ def test_a_hidden_page_rests_and_is_right_at_once_when_it_is_seen_again(tabs: Ta
     asked: list[str] = []
     silent = False
 
-    def steady(status: dict[str, Any]) -> dict[str, Any]:
-        """Nothing that a page asks about at once, whether it is seen or not."""
-        status["vector"]["directions"]["trafficMode"] = "normal"
-        status["vector"]["sessions"]["activeWorkers"] = 2
-        status["meta"] |= {"telemetryStatus": "healthy", "unavailable": []}
-        return status
-
     def serve(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
 
         def pass_on(message: str | bytes) -> None:
             if not silent:
+                # Of what has changed a page asks at once, whether it is seen or not.
                 socket.send(json.dumps(steady(json.loads(message))))
 
         server.on_message(pass_on)
