@@ -77,7 +77,7 @@ def lacks(reason: str) -> NoReturn:
 def browser(chromium: str) -> Iterator[Browser]:
     """A headless browser for all of these tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS, timeout=PATIENCE)
         try:
             yield browser
         finally:

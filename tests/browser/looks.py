@@ -82,7 +82,7 @@ def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
 
 def pause(page: Page) -> None:
     """Stop the page's clock, as soon as this machine can: it does not stop at a time that has passed."""
-    for ahead in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
+    for ahead in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         now: float = page.evaluate("Date.now() / 1000")
         try:
             page.clock.pause_at(now + ahead)
