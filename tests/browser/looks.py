@@ -11,7 +11,7 @@ from playwright.sync_api import Error, expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator, Page, WebSocketRoute
+    from playwright.sync_api import Locator, Page, Route, WebSocketRoute
 
 PATIENCE = 60_000
 """Milliseconds: for a loaded machine. Every `expect` and every action has it (see `conftest`)."""
@@ -78,6 +78,21 @@ def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
         server.on_message(pass_on)
 
     return lambda page: page.route_web_socket(LIVE, serve)
+
+
+def keep_workers(page: Page) -> None:
+    """Let the page have the workers as they are when both are there: one that is late on a busy machine is away for a
+    moment, and its row comes back as another.
+    """
+    known: list[Any] = []
+
+    def answer(route: Route) -> None:
+        document = route.fetch().json()
+        if len(document["workers"]) == 2:
+            known.append(document)
+        route.fulfill(json=known[0] if known else document)
+
+    page.route("**/api/dev/workers", answer)
 
 
 def pause(page: Page) -> None:
