@@ -48,7 +48,14 @@ _PANE_LINE: Final = re.compile(
     r"(?P<dead>[01]?) \[(?P<status>[0-9]{0,9})\] \[(?P<signal>[0-9]{0,9})\] "
     r"(?P<pid>[0-9]{1,10}) (?P<id>\S+) (?P<command>[^|]*)\|(?P<name>.*)"
 )
-_NO_SERVER: Final = ("no server running", "error connecting to", "no sessions", "lost server")
+# The last two of one that ended while it was asked, as it does with its last session.
+_NO_SERVER: Final = (
+    "no server running",
+    "error connecting to",
+    "no sessions",
+    "lost server",
+    "server exited unexpectedly",
+)
 
 
 REAP: Final = ("run-shell", "true")

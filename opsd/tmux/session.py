@@ -157,6 +157,15 @@ class Tmux:
             done.set()
 
     async def _start(self, windows: Sequence[Window]) -> None:
+        done = await self._make_session(windows)
+        if listing.means_no_server(done.error):
+            # It was given to a server that was ending, with the session that was stopped just now: now there is none.
+            done = await self._make_session(windows)
+        if done.code != 0 or done.error:
+            await self._call(listing.kill_session(self.name))
+            raise TmuxError(f"tmux refused: {_one_line(done.error)}")
+
+    async def _make_session(self, windows: Sequence[Window]) -> Output:
         sessions = await self._sessions()
         if any(session.name == self.name for session in sessions):
             raise TmuxConflictError(f"the session {self.name} runs already")
@@ -173,10 +182,7 @@ class Tmux:
             file = Path(directory) / "start.conf"
             file.touch(0o600)
             file.write_text(script, encoding="ascii")
-            done = await self._call(listing.source_file(str(file)))
-        if done.code != 0 or done.error:
-            await self._call(listing.kill_session(self.name))
-            raise TmuxError(f"tmux refused: {_one_line(done.error)}")
+            return await self._call(listing.source_file(str(file)))
 
     async def _stop(self) -> None:
         told: set[int] = set()

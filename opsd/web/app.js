@@ -35,6 +35,14 @@ function show() {
   if (entered) document.getElementById("content").focus();
 }
 
+async function logOut() {
+  try {
+    await session.logOut();
+  } catch ({ message }) {
+    login.say(`The server may not have ended the session: ${message}.`);
+  }
+}
+
 session.addEventListener("change", show);
-logout.addEventListener("click", () => session.logOut());
+logout.addEventListener("click", logOut);
 session.begin();

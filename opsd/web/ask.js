@@ -1,11 +1,12 @@
 // A question before something is done: a modal dialog, which keeps the focus, ends on Escape and gives the focus back.
-// When the login is lost it ends with no: the form for it would be behind it.
+// Without a login the answer is no, also when it is lost meanwhile: the form for it would be behind the dialog.
 
 import { make, partsOf, setText } from "./dom.js";
 import { session } from "./session.js";
 
 /** Resolves to whether the answer was yes. */
-export function ask({ title, detail, yes, danger = false }) {
+export async function ask({ title, detail, yes, danger = false }) {
+  if (!session.open) return false;
   const dialog = make("question");
   const parts = partsOf(dialog);
   setText(parts.title, title);

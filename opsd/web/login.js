@@ -13,6 +13,11 @@ class LoginForm extends Panel {
     this.parts.field.focus();
   }
 
+  /** What went wrong before it came. */
+  say(text) {
+    setText(this.parts.error, text);
+  }
+
   async #submit(event) {
     event.preventDefault();
     const { field, error, button } = this.parts;

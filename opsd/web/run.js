@@ -29,7 +29,7 @@ class RunViewer extends Panel {
   }
 
   placed(signal) {
-    window.addEventListener("hashchange", () => this.#openFromAddress(), { signal });
+    window.addEventListener("hashchange", () => this.#follow(), { signal });
   }
 
   taken() {
@@ -45,6 +45,11 @@ class RunViewer extends Panel {
     this.#sockets = [];
     this.#viewers.stop();
     this.parts.close.disabled = true;
+  }
+
+  /** Without a login there is nothing to follow: the login opens what the address says then. */
+  #follow() {
+    if (session.open) this.#openFromAddress();
   }
 
   #openFromAddress() {

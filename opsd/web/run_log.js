@@ -35,8 +35,8 @@ export class RunLog {
   #paused = false;
   /** Whether its end was in view when the reader scrolled last: then it stays there. */
   #follows = true;
-  /** Its heights, in view and whole, when that was found. */
-  #heights = [0, 0];
+  /** How far it was scrolled when that was found. */
+  #top = 0;
   #drawing = 0;
   #name = "";
 
@@ -57,7 +57,7 @@ export class RunLog {
     parts.toEnd.addEventListener("click", () => this.#jump());
     parts.list.addEventListener("scroll", () => this.#moved(), { passive: true });
     // What stands beside it takes its height from it.
-    new ResizeObserver(() => this.#hold()).observe(parts.list);
+    new ResizeObserver(() => this.#moved()).observe(parts.list);
   }
 
   /** Begin anew; `name` is the saved file's. */
@@ -153,17 +153,15 @@ export class RunLog {
     return items[low] ?? null;
   }
 
-  /** A scroll that comes with other heights is the page's doing, not the reader's: the end stays in view. */
+  /** Where it is as it was left, only its size is another, and the end stays in view; else the reader has scrolled. */
   #moved() {
-    const { clientHeight, scrollHeight } = this.#parts.list;
-    const [seen, whole] = this.#heights;
-    if (clientHeight !== seen || scrollHeight !== whole) this.#hold();
+    if (this.#parts.list.scrollTop === this.#top) this.#hold();
     this.#scrolled();
   }
 
   #scrolled() {
     const { list, toEnd } = this.#parts;
-    this.#heights = [list.clientHeight, list.scrollHeight];
+    this.#top = list.scrollTop;
     const end = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
     this.#follows = end;
     if (end) this.#below = 0;

@@ -15,6 +15,8 @@ class Session extends EventTarget {
   config = {};
   /** When it was opened last, by `performance.now()`. */
   #since = 0;
+  /** How often it was logged out. */
+  #ends = 0;
 
   constructor() {
     super();
@@ -25,8 +27,11 @@ class Session extends EventTarget {
   }
 
   async begin() {
+    const ends = this.#ends;
     try {
       const config = await getJson("/api/dev/config");
+      // It says that we were logged in when it was asked.
+      if (ends !== this.#ends) return;
       this.config = config;
       this.known = true;
       this.tokenRequired = config.tokenRequired === true;
@@ -43,11 +48,20 @@ class Session extends EventTarget {
     await this.begin();
   }
 
+  /** Whatever comes of it, this page shows nothing more; raises ApiError if the server may not have ended the session. */
   async logOut() {
+    const since = this.#since;
     try {
       await postJson("/api/logout");
+    } catch (error) {
+      // Ended already, as by another press.
+      if (error.status !== 401) throw error;
     } finally {
-      this.#close();
+      // Whoever has logged in since is not logged out.
+      if (since === this.#since) {
+        this.#ends += 1;
+        this.#close();
+      }
     }
   }
 

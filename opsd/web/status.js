@@ -72,7 +72,8 @@ class SystemStatus extends Panel {
     this.#events.stop();
     clearInterval(this.#timer);
     document.removeEventListener("visibilitychange", this.#look);
-    report("status", null);
+    this.#newest = this.#sources = null;
+    this.#age();
   }
 
   #makeGroup({ title, tiles }) {

@@ -48,9 +48,13 @@ export class StatusFeed extends EventTarget {
     this.#socket.start();
   }
 
+  /** What has come is of no login to come. */
   stop() {
     this.#socket.stop();
     this.#poller.stop();
+    this.receivedAt = 0;
+    this.state = "connecting";
+    this.error = "";
   }
 
   /** Milliseconds after which a document is too old to be relied on. */

@@ -13,11 +13,12 @@ const REFRESH = 3000;
 
 class TmuxControlPanel extends Panel {
   #status = null;
+  /** From a press of Start or Stop until what came of it is known. */
   #busy = false;
   #poller = new Poller(
     {
       ask: () => getJson("/api/dev/tmux/status"),
-      take: (status) => this.#take(status),
+      take: (status) => this.#show(status),
       fail: ({ message }) => this.#fail(message),
     },
     REFRESH,
@@ -39,17 +40,13 @@ class TmuxControlPanel extends Panel {
   }
 
   start() {
+    setText(this.parts.error, "");
     this.#poller.start();
   }
 
   stop() {
     this.#poller.stop();
     report("tmux", null);
-  }
-
-  #take(status) {
-    this.#show(status);
-    if (!this.#busy) setText(this.parts.error, "");
   }
 
   #fail(why) {
@@ -81,7 +78,8 @@ class TmuxControlPanel extends Panel {
 
   async #act(button, action) {
     const { error } = this.parts;
-    if (isOff(button)) return;
+    // It is shown to be off only with the next status.
+    if (this.#busy || isOff(button)) return;
     this.#busy = true;
     setText(error, "");
     try {

@@ -37,6 +37,9 @@ function stateOf({ ready, redis }) {
 
 class WorkerSnapshotPanel extends Panel {
   #unreachable = false;
+  /** Since when the login is this one, and the daemons are these, by `performance.now()`: what was asked before is over. */
+  #begun = Infinity;
+  #changed = 0;
   #poller = new Poller(
     {
       ask: () => getJson("/api/dev/workers"),
@@ -51,20 +54,23 @@ class WorkerSnapshotPanel extends Panel {
   }
 
   placed(signal) {
-    document.addEventListener("tmux-changed", () => this.#begin(), { signal });
+    document.addEventListener("tmux-changed", () => this.#change(), { signal });
   }
 
   start() {
+    this.#begun = performance.now();
     this.#poller.start();
   }
 
   stop() {
+    this.#begun = Infinity;
     this.#poller.stop();
     report("workers", null);
   }
 
   /** The daemons are others now. */
-  #begin() {
+  #change() {
+    this.#changed = performance.now();
     this.#unreachable = false;
     this.#poller.now();
   }
@@ -103,18 +109,21 @@ class WorkerSnapshotPanel extends Panel {
   /** What goes wrong is said beside the button, which then tries again. */
   async #getSnapshot(id, button, error) {
     if (isOff(button)) return;
+    const asked = performance.now();
     setOff(button, true);
     setText(error, "");
     try {
       const { blob, name } = await getFile(`/api/workers/snapshot/${encodeURIComponent(id)}`, SNAPSHOT);
+      if (asked < this.#begun) return;
       save(blob, name);
       offer(button, id, "Download");
       this.#unreachable = false;
     } catch (failure) {
+      if (asked < this.#begun) return;
       const wait = failure.retryAfter === null ? "" : `; try again in ${format.duration(failure.retryAfter)}`;
       setText(error, `No snapshot: ${failure.message}${wait}.`);
       offer(button, id, "Try again");
-      if (UNREACHABLE.has(failure.status)) this.#unreachable = true;
+      if (UNREACHABLE.has(failure.status) && asked >= this.#changed) this.#unreachable = true;
     } finally {
       setOff(button, false);
       this.#poller.now();

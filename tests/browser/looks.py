@@ -11,7 +11,7 @@ from playwright.sync_api import Error, expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator, Page, WebSocketRoute
+    from playwright.sync_api import Locator, Page, Route, WebSocketRoute
 
 PATIENCE = 60_000
 """Milliseconds: for a loaded machine. Every `expect` and every action has it (see `conftest`)."""
@@ -56,6 +56,14 @@ def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"not within {PATIENCE / 1000} s: {what}")
 
 
+def steady(status: dict[str, Any]) -> dict[str, Any]:
+    """The status as it is while nothing happens: on a busy machine a daemon may be away for a moment."""
+    status["vector"]["directions"]["trafficMode"] = "normal"
+    status["vector"]["sessions"]["activeWorkers"] = 2
+    status["meta"] |= {"telemetryStatus": "healthy", "unavailable": []}
+    return status
+
+
 def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
     """Lets the live statuses through as `change` leaves them."""
 
@@ -72,9 +80,24 @@ def altered(change: Callable[[dict[str, Any]], None]) -> Callable[[Page], None]:
     return lambda page: page.route_web_socket(LIVE, serve)
 
 
+def keep_workers(page: Page) -> None:
+    """Let the page have the workers as they are when both are there: one that is late on a busy machine is away for a
+    moment, and its row comes back as another.
+    """
+    known: list[Any] = []
+
+    def answer(route: Route) -> None:
+        document = route.fetch().json()
+        if len(document["workers"]) == 2:
+            known.append(document)
+        route.fulfill(json=known[0] if known else document)
+
+    page.route("**/api/dev/workers", answer)
+
+
 def pause(page: Page) -> None:
     """Stop the page's clock, as soon as this machine can: it does not stop at a time that has passed."""
-    for ahead in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
+    for ahead in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         now: float = page.evaluate("Date.now() / 1000")
         try:
             page.clock.pause_at(now + ahead)

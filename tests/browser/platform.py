@@ -9,7 +9,7 @@ import sys
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -72,6 +72,25 @@ class Platform:
         self.stage.call(write)
 
 
+def tmux_status(*panes: dict[str, Any]) -> dict[str, Any]:
+    """What opsd tells of a tmux in which the session runs, with these panes: what is not given is as of a live one."""
+    session = {"name": SESSION, "windows": 1, "attached": 0, "created": "2026-01-15T14:03:09Z"}
+    pane = {"window": "statusd", "title": "statusd", "index": "0.0", "command": "python", "pid": 2}
+    pane |= {"dead": False, "exitCode": None, "exitSignal": None, "lines": []}
+    return {
+        "available": True,
+        "reason": "",
+        "running": True,
+        "online": True,
+        "changing": False,
+        "sessions": [session],
+        "session": SESSION,
+        "sessionName": SESSION,
+        "panes": [pane | one for one in panes],
+        "attach": "tmux attach",
+    }
+
+
 def address_of(opsd: DaemonProcess) -> str:
     """Where its page is."""
     return f"http://{HOST}:{opsd.port}/"
@@ -112,7 +131,7 @@ async def open_opsd(
     tmux_directory: Path,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[DaemonProcess]:
-    """An opsd with a tmux of its own, entered when it has asked its sources once.
+    """An opsd with a tmux of its own, entered when it has asked its sources once and has Redis for its history.
 
     `environ` is for the daemons that it starts: they get opsd's own environment.
     """
@@ -143,6 +162,7 @@ async def open_opsd(
             return (await fetch(opsd.port, "/health", headers=headers)).status == 200
 
         await wait_until(is_ready, "opsd is ready")
+        await opsd.wait_said("redis online")
         yield opsd
 
 
@@ -156,4 +176,4 @@ def short_directory() -> Iterator[Path]:
             tmux = shutil.which("tmux")
             if tmux is not None:
                 environ = os.environ | {"TMUX_TMPDIR": name}
-                subprocess.run([tmux, "kill-server"], env=environ, capture_output=True, check=False, timeout=10)
+                subprocess.run([tmux, "kill-server"], env=environ, capture_output=True, check=False, timeout=60)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.looks import check_accessible_in_both, connect, tab
-from tests.browser.platform import SESSION, address_of, open_opsd, short_directory, targets
+from tests.browser.platform import SESSION, address_of, open_opsd, short_directory, targets, tmux_status
 from tests.browser.stage import open_stage
 from tests.support.ports import free_port
 from tests.support.raw import HOST
@@ -117,6 +117,7 @@ def test_the_daemons_are_started_and_stopped_after_a_question(tabs: Tabs, alone:
     stop.click()
     expect(dialog).to_contain_text("No client is connected to them.")
     page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
     connect(page, port)
     expect(page.locator('[data-tile="connections"] .value')).to_have_text("1")
     stop.focus()
@@ -134,20 +135,7 @@ def test_the_daemons_are_started_and_stopped_after_a_question(tabs: Tabs, alone:
 
 def test_stop_does_not_guess_how_many_are_connected(tabs: Tabs, platform: Platform) -> None:
     """A session that is there, and daemons that can't be asked."""
-    pane = {"window": "statusd", "index": "0.0", "command": "python", "pid": 2, "dead": False}
-    session = {"name": SESSION, "windows": 1, "attached": 0, "created": "2026-01-15T14:03:09Z"}
-    status = {
-        "available": True,
-        "reason": "",
-        "running": True,
-        "online": True,
-        "changing": False,
-        "sessions": [session],
-        "session": SESSION,
-        "sessionName": SESSION,
-        "panes": [pane | {"title": "statusd", "exitCode": None, "exitSignal": None, "lines": []}],
-        "attach": "tmux attach",
-    }
+    status = tmux_status({})
     broken = False
 
     def workers(route: Route) -> None:
@@ -167,6 +155,30 @@ def test_stop_does_not_guess_how_many_are_connected(tabs: Tabs, platform: Platfo
     page.locator("tmux-control-panel").get_by_role("button", name="Stop").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("How many clients are connected can't be told.")
+    page.keyboard.press("Escape")
+
+
+def test_what_did_not_work_is_said_until_the_next_press(tabs: Tabs, platform: Platform) -> None:
+    status = tmux_status()
+
+    def prepare(page: Page) -> None:
+        page.route("**/api/dev/tmux/status", lambda route: route.fulfill(json=status))
+        page.route("**/api/dev/tmux/stop", lambda route: route.fulfill(status=502, json={"error": "it refused"}))
+
+    tabs.ignored = ("502",)
+    page = tabs.open(platform.page, before=prepare)
+    panel = page.locator("tmux-control-panel")
+    stop = panel.get_by_role("button", name="Stop")
+    stop.click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    error = panel.get_by_role("alert")
+    expect(error).to_have_text("That did not work: it refused.")
+    # Not only until the next status.
+    status["sessionName"] = "another"
+    expect(panel.locator('[data-part="state"]')).to_contain_text("another")
+    expect(error).to_have_text("That did not work: it refused.")
+    stop.click()
+    expect(error).to_have_text("")
     page.keyboard.press("Escape")
 
 

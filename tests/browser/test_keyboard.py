@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looks import check_accessible_in_both, tab, wait_feed
+from tests.browser.looks import check_accessible_in_both, keep_workers, tab, wait_feed
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Tabs
@@ -26,7 +26,7 @@ CONTROLS = [
 
 
 def test_every_control_is_reached_in_reading_order_and_shows_the_focus(tabs: Tabs, platform: Platform) -> None:
-    page = tabs.open(platform.page)
+    page = tabs.open(platform.page, before=keep_workers)
     wait_feed(page, "live")
     expect(page.locator("worker-snapshot-panel tbody tr")).to_have_count(2)
     assert [tab(page) for _ in CONTROLS] == CONTROLS

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.looks import LIVE, wait_feed, wait_run
-from tests.browser.platform import SESSION
+from tests.browser.platform import tmux_status
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route, WebSocketRoute
@@ -58,20 +58,8 @@ def prepare(page: Page) -> None:
         server = socket.connect_to_server()
         server.on_message(lambda message: socket.send(json.dumps(marked(json.loads(message)))))
 
-    pane = {"window": "statusd", "index": "0.0", "command": "python", "pid": 2, "title": "statusd"}
-    ended = {"exitCode": None, "exitSignal": "9", "dead": True, "lines": ["the last line"]}
-    tmux = {
-        "available": True,
-        "reason": "",
-        "running": True,
-        "online": True,
-        "changing": False,
-        "sessions": [{"name": SESSION, "windows": 1, "attached": 0, "created": "2026-01-15T14:03:09Z"}],
-        "session": SESSION,
-        "sessionName": SESSION,
-        "panes": [pane | ended, pane | ended | {"index": "0.1", "dead": False}],
-        "attach": "tmux attach",
-    }
+    ended = {"exitSignal": "9", "dead": True, "lines": ["the last line"]}
+    tmux = tmux_status(ended, {**ended, "index": "0.1", "dead": False})
     events = [
         _EVENT | {"kind": kind, "source": "statusd", "to": "lost"} for kind in ("source", "workers", "mode", "new")
     ]

@@ -41,6 +41,11 @@ SHRINK = """(log) => {
   log.style.flexBasis = "12rem";
   log.dispatchEvent(new Event("scroll"));
 }"""
+# The reader scrolls while the page takes height from the log: both are told of at once.
+SHRINK_AND_SCROLL = """(log) => {
+  log.style.flexBasis = "12rem";
+  log.scrollTop = 100;
+}"""
 AT_END = "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
 
 
@@ -150,6 +155,17 @@ def test_the_end_stays_in_view_when_the_log_gets_smaller(tabs: Tabs, platform: P
     expect(page.locator(".run-progress")).to_be_visible()
     wait_at_end(page)
     expect(page.get_by_role("button", name="To the end")).to_be_hidden()
+
+
+def test_who_scrolls_up_while_the_log_gets_smaller_is_not_taken_to_the_end(tabs: Tabs, platform: Platform) -> None:
+    page = opened(tabs, platform, "up-and-smaller")
+    log = page.locator(".log")
+    platform.publish("up-and-smaller:wepp", *numbered(1, 200))
+    expect(counted(page)).to_have_text("200 lines")
+    wait_at_end(page)
+    log.evaluate(SHRINK_AND_SCROLL)
+    expect(page.get_by_role("button", name="To the end")).to_be_visible()
+    assert log.evaluate("(log) => log.scrollTop") == 100
 
 
 def test_it_is_held_while_paused(tabs: Tabs, platform: Platform) -> None:

@@ -9,13 +9,13 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.looks import check_accessible_in_both, wait_for
-from tests.browser.platform import address_of, open_opsd, short_directory
+from tests.browser.platform import address_of, open_opsd, short_directory, tmux_status
 from tests.browser.stage import open_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from tests.browser.conftest import Tabs
     from tests.browser.platform import Platform
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.integration
 
 TOKEN = "a token of this test"
 
-# What the page asks for again and again while it shows everything, and has no WebSocket.
-POLLED = {"status", "workers", "events", "tmux/status", "status/history", "viewers"}
+# What a page that shows everything asks for again and again without a WebSocket. Two parts of it ask for workers.
+POLLED = ["events", "status", "status/history", "tmux/status", "viewers", "workers", "workers"]
 
 # Every answer to such a question is held back; no WebSocket can be.
 HOLD = """
@@ -43,6 +43,7 @@ window.fetch = async (path, options) => {
 };
 """
 HELD = "() => window.held.map(({ name }) => name)"
+HOLD_ON = "() => { window.earlier = window.held.splice(0); }"
 # Those of the first login, with their own status or the one that is given.
 RELEASE = """async (status) => {
   for (const { release } of window.earlier) release(status ?? undefined);
@@ -53,6 +54,73 @@ LOG_OUT = """() => {
   document.getElementById("logout").click();
 }"""
 SHOWN = "() => [document.title, document.body.innerHTML]"
+
+STOP_TWICE = """() => {
+  const stop = document.querySelector("tmux-control-panel [data-part=stop]");
+  stop.click();
+  stop.click();
+}"""
+
+# Counts the files that the page gives to the browser.
+COUNT_SAVED = """
+window.saved = 0;
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => { window.saved += 1; return make.call(URL, blob); };
+"""
+
+# Another address, and what the page does with it.
+GO_TO = """(hash) => new Promise((told) => {
+  addEventListener("hashchange", told, { once: true });
+  location.hash = hash;
+})"""
+
+# Whether the session is open after an answer about it has come that was asked for before the logout.
+BEGUN_BEFORE_A_LOGOUT = """async () => {
+  const { session } = await import("/web/session.js");
+  const real = window.fetch;
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  window.fetch = async (...asked) => {
+    const answer = await real(...asked);
+    if (asked[0] === "/api/dev/config") await held;
+    return answer;
+  };
+  const begun = session.begin();
+  await session.logOut();
+  release();
+  await begun;
+  return session.open;
+}"""
+
+# Whether it is open when a logout is answered after a login.
+LOGGED_OUT_BEFORE_A_LOGIN = """async (token) => {
+  const { session } = await import("/web/session.js");
+  const { unauthorized } = await import("/web/api.js");
+  const real = window.fetch;
+  let release;
+  const held = new Promise((resolve) => { release = () => resolve(new Response(null, { status: 204 })); });
+  window.fetch = (...asked) => asked[0] === "/api/logout" ? held : real(...asked);
+  const ended = session.logOut();
+  unauthorized.dispatchEvent(new CustomEvent("unauthorized", { detail: { asked: performance.now() } }));
+  await session.logIn(token);
+  release();
+  await ended;
+  return session.open;
+}"""
+
+# How two logouts end of which the second finds no session any more.
+LOGGED_OUT_TWICE = """async () => {
+  const { session } = await import("/web/session.js");
+  const real = window.fetch;
+  const first = session.logOut();
+  window.fetch = async (...asked) => {
+    const answer = await real(...asked);
+    return asked[0] === "/api/logout" ? new Response(null, { status: 401 }) : answer;
+  };
+  return (await Promise.allSettled([first, session.logOut()])).map(({ status }) => status);
+}"""
+
+WORKERS = {"telemetryStatus": "healthy", "unavailable": [], "sources": [], "workers": [{"id": "statusd-1"}]}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +155,7 @@ def test_nothing_is_shown_before_the_login_and_after_the_logout(tabs: Tabs, guar
     expect(page.locator("system-status")).to_be_hidden()
     expect(page.locator("#verdict")).to_be_hidden()
     expect(page).to_have_title("Operations")
+    expect(page.locator("system-status")).to_have_attribute("data-feed", "connecting")
     page.reload()
     expect(page.get_by_label("Token")).to_be_visible()
 
@@ -117,21 +186,127 @@ def test_a_refusal_of_what_an_earlier_login_asked_ends_no_later_one(tabs: Tabs, 
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
+def test_a_press_before_the_logout_asks_nothing_after_it(tabs: Tabs, guarded: str) -> None:
+    # What is on its way at the logout is refused.
+    tabs.ignored = ("401",)
+    page = log_in_and_hold(tabs, guarded)
+    stop_twice(page)
+    log_out(page)
+    before = page.evaluate(SHOWN)
+    page.evaluate(RELEASE)
+    assert page.evaluate(SHOWN) == before
+
+
+def test_two_presses_are_one_question(tabs: Tabs, guarded: str) -> None:
+    page = log_in_and_hold(tabs, guarded)
+    stop_twice(page)
+    page.evaluate(HOLD_ON)
+    page.evaluate(RELEASE)
+    assert page.get_by_role("dialog").count() == 1
+
+
+def test_a_snapshot_that_comes_after_the_logout_is_not_saved(tabs: Tabs, guarded: str) -> None:
+    # What is on its way at the logout is refused.
+    tabs.ignored = ("401",)
+    asked: list[Route] = []
+
+    def keep(route: Route) -> None:
+        asked.append(route)
+
+    def prepare(page: Page) -> None:
+        page.add_init_script(COUNT_SAVED)
+        page.route("**/api/dev/workers", lambda route: route.fulfill(json=WORKERS))
+        page.route("**/api/workers/snapshot/*", keep)
+
+    page = tabs.open(guarded, before=prepare)
+    log_in(page, TOKEN)
+    download = page.locator("worker-snapshot-panel [data-part=download]")
+    download.click()
+    wait_for(page, lambda: bool(asked), "the snapshot is asked for")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(download).to_have_attribute("aria-disabled", "true")
+    asked[0].fulfill(json={})
+    expect(download).not_to_have_attribute("aria-disabled", "true")
+    assert page.evaluate("window.saved") == 0
+
+
+def test_an_address_opens_its_run_after_the_login_only(tabs: Tabs, guarded: str) -> None:
+    page = tabs.open(guarded, before=hold)
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.evaluate(GO_TO, "#run=other:wepp")
+    view = page.locator("run-viewer [data-part=view]")
+    assert view.get_attribute("hidden") is not None
+    log_in(page, TOKEN)
+    expect(view).to_be_visible()
+    expect(page.get_by_label("Run id")).to_have_value("other")
+
+
+def test_no_answer_about_an_earlier_session_opens_it_again(tabs: Tabs, guarded: str) -> None:
+    # What is on its way at the logout is refused.
+    tabs.ignored = ("401",)
+    page = tabs.open(guarded)
+    log_in(page, TOKEN)
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    assert page.evaluate(BEGUN_BEFORE_A_LOGOUT) is False
+
+
+def test_a_second_logout_is_no_failure(tabs: Tabs, guarded: str) -> None:
+    # What is on its way at the logout is refused.
+    tabs.ignored = ("401",)
+    page = tabs.open(guarded)
+    log_in(page, TOKEN)
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    assert page.evaluate(LOGGED_OUT_TWICE) == ["fulfilled", "fulfilled"]
+
+
+def test_a_logout_that_the_server_may_not_have_heard_of_is_no_good_news(tabs: Tabs, guarded: str) -> None:
+    def prepare(page: Page) -> None:
+        page.route("**/api/logout", lambda route: route.abort())
+
+    tabs.ignored = ("net::ERR_FAILED",)
+    page = tabs.open(guarded, before=prepare)
+    log_in(page, TOKEN)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.locator("login-form").get_by_role("alert")).to_have_text(
+        "The server may not have ended the session: the server can't be reached."
+    )
+
+
+def test_a_logout_that_is_answered_after_a_login_ends_it_not(tabs: Tabs, guarded: str) -> None:
+    page = tabs.open(guarded)
+    log_in(page, TOKEN)
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    assert page.evaluate(LOGGED_OUT_BEFORE_A_LOGIN, TOKEN) is True
+
+
+def stop_twice(page: Page) -> None:
+    """Press Stop twice, until all is asked for that comes before the question."""
+    page.evaluate(HOLD_ON)
+    page.evaluate(RELEASE)
+    page.evaluate(STOP_TWICE)
+    wait_for(page, lambda: page.evaluate(HELD).count("workers") == 3, "the clients are asked for")
+
+
+def hold(page: Page) -> None:
+    """Hold the answers back; what it will hear of tmux is that all runs."""
+    page.add_init_script(HOLD)
+    page.route("**/api/dev/tmux/status", lambda route: route.fulfill(json=tmux_status()))
+
+
 def log_in_and_hold(tabs: Tabs, address: str) -> Page:
     """A page that has asked for everything, and has got nothing yet."""
 
-    def prepare(page: Page) -> None:
-        page.add_init_script(HOLD)
-
-    page = tabs.open(f"{address}#run=held:wepp", before=prepare)
+    page = tabs.open(f"{address}#run=held:wepp", before=hold)
     log_in(page, TOKEN)
     wait_held(page)
     return page
 
 
 def wait_held(page: Page) -> None:
-    """Until an answer of each kind is held back."""
-    wait_for(page, lambda: set(page.evaluate(HELD)) == POLLED, "everything is asked for")
+    """Until all answers are held back, and none is on its way."""
+    wait_for(page, lambda: sorted(page.evaluate(HELD)) == POLLED, "everything is asked for")
 
 
 def log_out(page: Page) -> None:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from preflightd.checklist import packaged
-from tests.browser.looks import LIVE, altered, check_accessible, connect, tile, wait_feed, wait_run
+from tests.browser.looks import LIVE, altered, check_accessible, connect, steady, tile, wait_feed, wait_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route, WebSocketRoute
@@ -108,7 +108,7 @@ def test_trouble_is_shown_in_words_and_colour_and_is_announced_once(tabs: Tabs, 
     trouble = False
 
     def change(status: dict[str, Any]) -> None:
-        directions = status["vector"]["directions"]
+        directions = steady(status)["vector"]["directions"]
         directions["primaryRegion"] = "<img src=x onerror=console.error(1)>"
         if trouble:
             directions["trafficMode"] = "isolated"

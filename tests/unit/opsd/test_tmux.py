@@ -114,6 +114,8 @@ async def test_logs_are_not_kept_where_others_can_read_them() -> None:
     [
         (NO_SERVER, True, ""),
         (Output(1, (), "error connecting to /tmp/tmux-0/default (No such file or directory)"), True, ""),
+        # It ended while it was asked.
+        (Output(1, (), "server exited unexpectedly"), True, ""),
         (Output(1, (), "error connecting to /tmp/tmux-0/default (Permission denied)"), True, "denied"),
         (Output(1, (), ""), True, "ended with 1"),
     ],
@@ -226,6 +228,18 @@ async def test_start_leaves_a_server_of_others_as_it_is() -> None:
     program = Program(list_sessions=Output(0, ("1 0 1795344550 other",), ""))
     await Tmux("ours", program=program).start([Window("statusd", ("python",), {}, without=("OPS_TOKEN",))])
     assert "set-environment" not in program.scripts[0]
+
+
+async def test_start_after_a_stop_begins_a_server_anew_where_that_of_before_was_ending() -> None:
+    answers = [Output(1, (), "server exited unexpectedly"), OK]
+    program = Program(list_sessions=NO_SERVER, start_server=lambda: answers.pop(0))
+    await Tmux("ours", program=program).start([WINDOW])
+    first, second = program.scripts
+    assert first == second
+    assert "kill-session" not in program.names()
+    program = Program(list_sessions=NO_SERVER, start_server=Output(1, (), "server exited unexpectedly"))
+    with pytest.raises(TmuxError, match="tmux refused: server exited unexpectedly"):
+        await Tmux("ours", program=program).start([WINDOW])
 
 
 async def test_start_twice_is_a_conflict_and_a_refusal_is_said() -> None:
