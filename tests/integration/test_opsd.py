@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +264,8 @@ async def test_what_one_client_sends_ends_nobody_else(data: bytes) -> None:
                 await stream.send_all(data)
                 if not leaves_at_once:
                     # Some of it is answered, some is only the beginning of something: it may wait as long as it likes.
-                    with trio.move_on_after(0.1):
+                    # A reset comes where opsd has closed before it had read everything.
+                    with trio.move_on_after(0.1), suppress(trio.BrokenResourceError):
                         while await stream.receive_some():
                             pass
         await newest(websocket)
@@ -302,11 +303,12 @@ async def test_an_answer_asks_nobody() -> None:
             return bool(status["vector"]["sessions"]["websocketConnections"] == 7)
 
         await wait_until(is_known, "the source is known")
-        asked = source.asked
+        asked, begun = source.asked, trio.current_time()
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
             for _ in range(300):
                 assert (await client.get(url(opsd, "/api/dev/status"))).status_code == 200
-        assert source.asked - asked < 100
+        # By itself opsd asks once a second, and once more when a stream has ended that said nothing for a while.
+        assert source.asked - asked < 20 + 2 * (trio.current_time() - begun)
 
 
 async def test_tmux_runs_the_platform(
@@ -370,7 +372,8 @@ def has_ended(pid: int) -> bool:
     """Whether a process is gone, or waits only for its parent to take note."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].lstrip().startswith("Z")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The other one comes when it goes between the opening and the reading.
         return True
 
 
