@@ -160,8 +160,7 @@ def open_files(pid: int) -> list[str]:
 
 def processes(daemon: DaemonProcess) -> list[int]:
     """The daemon and its workers."""
-    tasks = Path(f"/proc/{daemon.pid}/task").glob("*/children")
-    return [daemon.pid, *(int(pid) for children in tasks for pid in children.read_text().split())]
+    return [daemon.pid, *daemon.workers()]
 
 
 @pytest.mark.parametrize("module", DAEMONS)
