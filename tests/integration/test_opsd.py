@@ -343,7 +343,11 @@ async def test_tmux_runs_the_platform(
         panes: list[dict[str, Any]] = []
 
         async def are_listening() -> bool:
-            *panes[:], logs = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            found = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            if not found:
+                # tmux had no time to answer: opsd gives it a few seconds.
+                return False
+            *panes[:], logs = found
             assert (len(panes), logs["window"]) == (2, "logs")
             return all('"ready"' in "".join(pane["lines"]) for pane in panes)
 
@@ -361,7 +365,12 @@ async def test_tmux_runs_the_platform(
         await wait_until(is_counted, "the session is counted")
         stopped = await get(opsd, "/api/dev/tmux/stop", "POST", headers=CHANGE)
         assert stopped.status_code == 200
-        assert stopped.json()["session"] is None
+
+        async def is_over() -> bool:
+            # What takes longer than the answer may is finished behind it.
+            return (await get(opsd, "/api/dev/tmux/status")).json()["session"] is None
+
+        await wait_until(is_over, "the session is over")
         await wait_until(lambda: all(has_ended(int(pane["pid"])) for pane in panes), "both have ended")
 
 
