@@ -145,7 +145,7 @@ async def test_each_worker_tells_for_itself(redis_server: EmbeddedRedis) -> None
         await redis.publish("run:log", ["one"])
         await wait_until(lambda: len(collector.named("delivery")) == 2, "both workers have told of the message")
         # The parent, which serves nobody, has no part in it.
-        assert {line.get("worker") for line in daemon.said("sending traces")} == {1, 2}
+        assert {line.get("worker") for line in await daemon.wait_said("sending traces", 2)} == {1, 2}
         daemon.signal()
         assert await daemon.wait_exit() == 0
 
