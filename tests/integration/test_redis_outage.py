@@ -439,4 +439,4 @@ async def test_thrown_out_at_random_moments(redis_server: EmbeddedRedis, nursery
         assert len(gaps) <= 50 * killed
         assert await daemon.metric("status2_gaps_total") * 10 == len(gaps)
         assert all(gap.seconds <= gap.came - gap.heard_until + ROUNDING for gap in gaps)
-        assert 1 <= len(daemon.said(LOST)) <= killed
+        assert 1 <= len(await daemon.wait_said(LOST)) <= killed

@@ -234,7 +234,7 @@ async def test_check_without_an_output_still_gives_its_code(module: str) -> None
 async def test_a_private_redis_needs_no_streams_either(streams: str) -> None:
     command = closing(streams, *PYTHON, "-m", "statusd", "--embedded-redis")
     async with open_daemon(NOWHERE, own("statusd"), command=command) as daemon:
-        (line,) = daemon.said("private redis")
+        (line,) = await daemon.wait_said("private redis")
         assert line["publish_to"].startswith("redis://")
 
 
