@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,12 +261,15 @@ async def test_what_one_client_sends_ends_nobody_else(data: bytes) -> None:
     async with open_opsd(expect=(*DOWN, "http server")) as opsd, live(opsd) as websocket:
         for leaves_at_once in (True, False):
             async with await open_stream(opsd.port) as stream:
-                await stream.send_all(data)
-                if not leaves_at_once:
-                    # Some of it is answered, some is only the beginning of something: it may wait as long as it likes.
-                    with trio.move_on_after(0.1):
-                        while await stream.receive_some():
-                            pass
+                # A reset comes where opsd has closed before it had read everything.
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(data)
+                    if not leaves_at_once:
+                        # Some of it is answered, some is only the beginning of something: it may wait as long as it
+                        # likes.
+                        with trio.move_on_after(0.1):
+                            while await stream.receive_some():
+                                pass
         await newest(websocket)
         assert (await get(opsd, "/api/dev/status")).status_code == 200
 
@@ -302,11 +305,12 @@ async def test_an_answer_asks_nobody() -> None:
             return bool(status["vector"]["sessions"]["websocketConnections"] == 7)
 
         await wait_until(is_known, "the source is known")
-        asked = source.asked
+        asked, begun = source.asked, trio.current_time()
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as client:
             for _ in range(300):
                 assert (await client.get(url(opsd, "/api/dev/status"))).status_code == 200
-        assert source.asked - asked < 100
+        # By itself opsd asks once a second, and once more when a stream has ended that said nothing for a while.
+        assert source.asked - asked < 20 + 2 * (trio.current_time() - begun)
 
 
 async def test_tmux_runs_the_platform(
@@ -339,7 +343,11 @@ async def test_tmux_runs_the_platform(
         panes: list[dict[str, Any]] = []
 
         async def are_listening() -> bool:
-            *panes[:], logs = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            found = (await get(opsd, "/api/dev/tmux/status")).json()["panes"]
+            if not found:
+                # tmux had no time to answer: opsd gives it a few seconds.
+                return False
+            *panes[:], logs = found
             assert (len(panes), logs["window"]) == (2, "logs")
             return all('"ready"' in "".join(pane["lines"]) for pane in panes)
 
@@ -357,7 +365,12 @@ async def test_tmux_runs_the_platform(
         await wait_until(is_counted, "the session is counted")
         stopped = await get(opsd, "/api/dev/tmux/stop", "POST", headers=CHANGE)
         assert stopped.status_code == 200
-        assert stopped.json()["session"] is None
+
+        async def is_over() -> bool:
+            # What takes longer than the answer may is finished behind it.
+            return (await get(opsd, "/api/dev/tmux/status")).json()["session"] is None
+
+        await wait_until(is_over, "the session is over")
         await wait_until(lambda: all(has_ended(int(pane["pid"])) for pane in panes), "both have ended")
 
 
@@ -370,7 +383,8 @@ def has_ended(pid: int) -> bool:
     """Whether a process is gone, or waits only for its parent to take note."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].lstrip().startswith("Z")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # The other one comes when it goes between the opening and the reading.
         return True
 
 

@@ -45,6 +45,7 @@ async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIter
     environ = {
         "OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
         "OPS_TARGETS": "none",
+        "OPS_REDIS_CONNECT_TIMEOUT": "1m",
         "OPS_REDIS_REQUEST_TIMEOUT": "1m",
         "OPS_REDIS_RETRY_BASE": "50ms",
         "OPS_REDIS_RETRY_MAX": "100ms",

@@ -60,7 +60,12 @@ async def open_history(link: Link, logbook: Logbook, wall: Callable[[], float] =
 
 
 def link_to(redis: EmbeddedRedis, logbook: Logbook) -> Link:
-    environ = {"OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}", "OPS_TARGETS": "none"}
+    environ = {
+        "OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+        "OPS_TARGETS": "none",
+        "OPS_REDIS_CONNECT_TIMEOUT": "1m",
+        "OPS_REDIS_REQUEST_TIMEOUT": "1m",
+    }
     return make_link(load(OpsSettings, environ).settings, logbook.log, random.Random())
 
 
@@ -125,7 +130,9 @@ async def test_a_primary_that_became_a_replica_is_left_for_where_the_name_leads(
             return await trio.open_tcp_stream("127.0.0.1", leads_to.port)
 
         logbook = Logbook()
-        policy = LinkPolicy(request_timeout=5.0, retry_base=0.05, retry_max=0.1, max_retries=0)
+        policy = LinkPolicy(
+            request_timeout=PATIENCE, connect_timeout=PATIENCE, retry_base=0.05, retry_max=0.1, max_retries=0
+        )
         url = load(OpsSettings, {}).settings.redis_url
         like = link_to(old, logbook)
         link = Link(
@@ -204,7 +211,9 @@ async def record_at_last(history: History) -> None:
 
 
 async def test_health_and_metrics_say_whether_there_is_a_history(redis_server: EmbeddedRedis) -> None:
-    expected = (*DOWN, "history: redis is no primary, connecting anew", "history not recorded")
+    # What comes first: a sample that is refused, or the link's own question.
+    noticed = ("history: redis is no primary, connecting anew", "redis stream interrupted")
+    expected = (*DOWN, *noticed, "history not recorded")
     async with (
         open_opsd(redis_server, expect=expected, metrics_enabled="true") as opsd,
         open_redis(redis_server) as admin,
@@ -222,6 +231,4 @@ async def test_health_and_metrics_say_whether_there_is_a_history(redis_server: E
         assert "opsd_history_up 0.0" in (await get(opsd, "/metrics")).text
         await admin.call("REPLICAOF", "NO", "ONE")
         await wait_until(lambda: says("ok"), "it works again")
-        # What comes first: a sample that is refused, or the link's own question.
-        noticed = ("history: redis is no primary, connecting anew", "redis stream interrupted")
         await wait_until(lambda: any(opsd.said(message) for message in noticed), "the log says why")

@@ -190,10 +190,10 @@ async def test_each_client_of_a_daemon_is_told_to_the_live_client(site: Site) ->
                 daemon, path = (statusd, "/run:log") if number % 2 else (preflightd, "/run")
                 await connect(nursery, daemon.port, path)
                 await frames.wait(number)
-            status = await read_status(opsd)
-            assert count(status) == ROUNDS
-            assert status["vector"]["others"]["memory"] > 2 * 10_000_000
-            assert status["meta"]["telemetryStatus"] == "healthy"
+            await wait_status(opsd, lambda status: sees_all(status) and count(status) == ROUNDS, "all are counted")
+            await wait_status(
+                opsd, lambda status: status["vector"]["others"]["memory"] > 2 * 10_000_000, "the memory of both"
+            )
             nursery.cancel_scope.cancel()
 
 
@@ -215,8 +215,13 @@ async def test_every_worker_is_counted_and_one_that_is_killed_comes_back(
     async with open_platform(site, workers=2) as (statusd, _, opsd):
         active = "activeWorkers"
         await wait_status(opsd, lambda status: status["vector"]["sessions"][active] == 3, "2 + 1 workers")
-        before = await workers_of(opsd, "statusd")
-        assert set(before) == {"statusd-1", "statusd-2"}
+        before: dict[str, dict[str, Any]] = {}
+
+        async def both_are_listed() -> bool:
+            before.update(await workers_of(opsd, "statusd"))
+            return before.keys() == {"statusd-1", "statusd-2"}
+
+        await wait_until(both_are_listed, "both of statusd's")
         killed: int = before["statusd-1"]["pid"]
         assert killed != statusd.pid
 
@@ -236,8 +241,13 @@ async def test_a_snapshot_of_each_worker_can_be_opened(site: Site) -> None:
     async with open_platform(site, workers=2) as (statusd, _, opsd), trio.open_nursery() as nursery:
         await wait_status(opsd, lambda status: status["vector"]["sessions"]["activeWorkers"] == 3, "3 workers")
         await connect(nursery, statusd.port, "/run:log")
-        names = (*await workers_of(opsd, "statusd"), *await workers_of(opsd, "preflightd"))
-        assert len(names) == 3
+        names: list[str] = []
+
+        async def all_are_listed() -> bool:
+            names[:] = [*await workers_of(opsd, "statusd"), *await workers_of(opsd, "preflightd")]
+            return len(names) == 3
+
+        await wait_until(all_are_listed, "all three are listed")
         for number, name in enumerate(names):
             encoding = "gzip" if number % 2 else "identity"
             answer = await get(opsd, f"/api/workers/snapshot/{name}", encoding=encoding)

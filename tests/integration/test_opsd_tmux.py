@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from opsd.tmux import session
 from opsd.tmux.errors import TmuxUnavailableError
 from opsd.tmux.logs import KEEP
 from opsd.tmux.program import LARGEST_OUTPUT, call
@@ -46,9 +47,10 @@ def directory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-async def tmux(directory: Path) -> AsyncIterator[Tmux]:
-    """It, with the task that finishes what a stop began."""
+async def tmux(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tmux]:
+    """It, with the task that finishes what a stop began; on a busy machine tmux may take its time."""
     del directory
+    monkeypatch.setattr(session, "CALL_TIMEOUT", PATIENCE)
     tmux = Tmux(SESSION)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tmux.run, lambda _: None)

@@ -80,7 +80,8 @@ async def test_a_run_without_a_hash_and_its_first_field(redis_server: EmbeddedRe
 
 async def test_the_bytes_on_the_wire(redis_server: EmbeddedRedis, nursery: trio.Nursery) -> None:
     """One unmasked text frame with a 16-bit length right behind the 101, and nothing else."""
-    async with open_daemon(redis_server, NO_RESYNC, module="preflightd") as daemon:
+    settings = NO_RESYNC | {"ping_interval": "1h", "pong_timeout": "3h"}
+    async with open_daemon(redis_server, settings, module="preflightd") as daemon:
         client = await connect(nursery, daemon.port, f"/{RUN}/?x=1")
         await client.receive(1)
         assert bytes(client.body) == b"\x81\x7e" + len(ALL_FALSE).to_bytes(2, "big") + ALL_FALSE

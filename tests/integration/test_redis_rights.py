@@ -112,7 +112,13 @@ async def test_opsd_keeps_its_history_with_it(redis_server: EmbeddedRedis) -> No
     rights = RIGHTS["opsd"]
     async with open_redis(redis_server) as redis:
         await rights.grant(redis)
-    settings = load(OpsSettings, {"OPS_REDIS_URL": rights.url(redis_server), "OPS_TARGETS": "none"}).settings
+    environ = {
+        "OPS_REDIS_URL": rights.url(redis_server),
+        "OPS_TARGETS": "none",
+        "OPS_REDIS_CONNECT_TIMEOUT": "1m",
+        "OPS_REDIS_REQUEST_TIMEOUT": "1m",
+    }
+    settings = load(OpsSettings, environ).settings
     logbook = Logbook()
     link = make_link(settings, logbook.log, random.Random())
     history = History(link, keys_of(settings), settings.history, logbook.log)

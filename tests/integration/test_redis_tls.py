@@ -6,7 +6,6 @@ Not every build can: where the server of this run can't, the tests are skipped b
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from common.embedded import open_embedded_redis
 from tests.support.daemon import environment, open_daemon, run_to_end
+from tests.support.ports import free_port
 from tests.support.preflight import wait_true
 from tests.support.raw import HOST, PATIENCE, connect, open_redis
 
@@ -113,12 +113,9 @@ async def tls_redis(tls_program: Path, certificates: Certificates) -> AsyncItera
     async with open_embedded_redis(program=tls_program) as server, open_redis(server) as redis:
         for name, value in files.items():
             assert await redis.call("CONFIG", "SET", name, value) == b"OK"
-        for port in random.SystemRandom().sample(range(15_000, 32_000), 20):
-            # One that is taken is refused.
-            if await redis.call("CONFIG", "SET", "tls-port", port) == b"OK":
-                yield TLSRedis(server, port, certificates)
-                return
-        pytest.fail("no port for TLS")
+        port = free_port()
+        assert await redis.call("CONFIG", "SET", "tls-port", port) == b"OK"
+        yield TLSRedis(server, port, certificates)
 
 
 async def test_statusd_shows_its_certificate_and_is_let_in(tls_redis: TLSRedis, nursery: trio.Nursery) -> None:

@@ -160,8 +160,7 @@ def open_files(pid: int) -> list[str]:
 
 def processes(daemon: DaemonProcess) -> list[int]:
     """The daemon and its workers."""
-    tasks = Path(f"/proc/{daemon.pid}/task").glob("*/children")
-    return [daemon.pid, *(int(pid) for children in tasks for pid in children.read_text().split())]
+    return [daemon.pid, *daemon.workers()]
 
 
 @pytest.mark.parametrize("module", DAEMONS)
@@ -235,7 +234,7 @@ async def test_check_without_an_output_still_gives_its_code(module: str) -> None
 async def test_a_private_redis_needs_no_streams_either(streams: str) -> None:
     command = closing(streams, *PYTHON, "-m", "statusd", "--embedded-redis")
     async with open_daemon(NOWHERE, own("statusd"), command=command) as daemon:
-        (line,) = daemon.said("private redis")
+        (line,) = await daemon.wait_said("private redis")
         assert line["publish_to"].startswith("redis://")
 
 

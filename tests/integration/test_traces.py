@@ -10,6 +10,7 @@ import trio
 from common.version import version
 from tests.support.collector import Collector
 from tests.support.daemon import environment, open_daemon, run_to_end
+from tests.support.ports import free_port
 from tests.support.raw import connect, open_redis, wait_until
 from tests.support.traces import PARENT, TRACE, TRACEPARENT
 
@@ -144,15 +145,13 @@ async def test_each_worker_tells_for_itself(redis_server: EmbeddedRedis) -> None
         await redis.publish("run:log", ["one"])
         await wait_until(lambda: len(collector.named("delivery")) == 2, "both workers have told of the message")
         # The parent, which serves nobody, has no part in it.
-        assert {line.get("worker") for line in daemon.said("sending traces")} == {1, 2}
+        assert {line.get("worker") for line in await daemon.wait_said("sending traces", 2)} == {1, 2}
         daemon.signal()
         assert await daemon.wait_exit() == 0
 
 
 async def test_a_collector_that_is_away_disturbs_nobody_and_may_come_back(redis_server: EmbeddedRedis) -> None:
-    collector = Collector()
-    async with collector.open():
-        """Its port is known now."""
+    collector = Collector(free_port())
     async with (
         open_daemon(redis_server, ON, expect=IN_VAIN, variables=collector.variables) as daemon,
         open_redis(redis_server) as redis,
@@ -175,9 +174,7 @@ async def test_a_collector_that_is_away_disturbs_nobody_and_may_come_back(redis_
 
 
 async def test_a_daemon_ends_without_its_collector(redis_server: EmbeddedRedis) -> None:
-    collector = Collector()
-    async with collector.open():
-        """Its port is known now."""
+    collector = Collector(free_port())
     async with (
         open_daemon(redis_server, ON, expect=IN_VAIN, variables=collector.variables | AT_THE_END) as daemon,
         trio.open_nursery() as nursery,

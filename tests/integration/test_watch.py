@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +92,9 @@ async def serving(*steps: Callable[[WebSocketRequest], Awaitable[None]]) -> Asyn
 
 def playing(script: Callable[[WebSocketConnection], Awaitable[None]]) -> Callable[[WebSocketRequest], Awaitable[None]]:
     async def step(request: WebSocketRequest) -> None:
-        await script(await request.accept())
+        # A client may leave before it was told everything, or let in: when its time is up.
+        with suppress(ConnectionClosed):
+            await script(await request.accept())
 
     return step
 

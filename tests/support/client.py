@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -132,6 +133,10 @@ class Client:
     def messages(self) -> list[bytes]:
         """The text messages without pings."""
         return [text for text in self.texts if text != PING_PAYLOAD]
+
+    def newest(self, count: int) -> list[bytes]:
+        """The payloads of the last frames, newest first and without pings: of these any number may have followed."""
+        return list(islice((seen.payload for seen in reversed(self.seen) if seen.payload != PING_PAYLOAD), count))
 
     @property
     def pings(self) -> list[float]:

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
+import psutil
 import trio
 
 from common.config import Settings
@@ -47,6 +48,7 @@ _PYTHON: Final = (sys.executable, "-W", "default", "-P", "-m")
 
 _PATIENT: Final = {
     "redis_request_timeout": "1m",
+    "redis_connect_timeout": "1m",
     "write_timeout": "1m",
     "handshake_timeout": "1m",
     "drain_timeout": "1m",
@@ -186,11 +188,31 @@ class DaemonProcess:
         found = re.search(rf"^{sample} (\S+)$", page, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    async def wait_metric(self, name: str, value: float, label: str = "") -> None:
+        """Wait until a metric has this value: of a worker that had no time to answer, what it said last is told."""
+        found = 0.0
+
+        async def has_it() -> bool:
+            nonlocal found
+            found = await self.metric(name, label)
+            return found == value
+
+        try:
+            await wait_until(has_it, f"{name}{{{label}}} is {value:g}")
+        except AssertionError as error:
+            error.add_note(f"it is {found:g}")
+            raise
+
     # -- what it uses -------------------------------------------------------------------------------------------------
 
     def descriptors(self) -> int:
         """How many descriptors it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        # Not by `/proc/<pid>/task/*/children`: a child belongs to the thread that forked it, which may end meanwhile.
+        return [child.pid for child in psutil.Process(self.pid).children()]
 
     def clients(self) -> int:
         """How many accepted sockets it has open."""

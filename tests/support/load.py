@@ -89,7 +89,7 @@ class Follower:
 
     async def wait_seen(self, text: bytes) -> None:
         """Wait until this frame is among the last ones."""
-        await self.client.wait(lambda client: any(seen.payload == text for seen in client.seen[-3:]), within=PATIENCE)
+        await self.client.wait(lambda client: text in client.newest(3), within=PATIENCE)
 
 
 class RedisGoneError(Exception):

@@ -99,7 +99,7 @@ class RawClient(Client):
 
     async def receive_until(self, last: bytes) -> list[bytes]:
         """Wait for this message, and return all that came, pings left out."""
-        await self.wait(lambda client: last in (seen.payload for seen in client.seen[-3:]), within=PATIENCE)
+        await self.wait(lambda client: last in client.newest(3), within=PATIENCE)
         return self.messages
 
     async def send_eof(self) -> None:

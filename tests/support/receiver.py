@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @attrs.define
 class PostReceiver:
-    """Takes the body of each request, over all of its blocks; port 0 is one that the first of them chooses."""
+    """Takes the body of each request, over all of its blocks; port 0 is one that the first of them chooses.
+
+    One that is away, before it is there or in between, has a port of `free_port`, which nobody else gets meanwhile.
+    """
 
     port: int
 
