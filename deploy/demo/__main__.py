@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,6 +19,9 @@ from deploy.demo.stage import play
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+SIGNAL_DELAY: Final = 1.0
+"""Seconds in which a signal that has ended a part of the demo is told to the demo itself."""
 
 
 def main() -> int:
@@ -47,21 +50,27 @@ def main() -> int:
 async def _run(seconds: float | None) -> int:
     ledger, checklist = DemoLedger(), ChecklistLedger()
     trouble: str | None = None
+    interrupted = trio.Event()
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            nursery.start_soon(_cancel_on_signal, signals, interrupted, nursery.cancel_scope)
             try:
                 await play(ledger, checklist, seconds)
             except (ChildError, EmbeddedRedisError) as error:
                 trouble = str(error)
+                # Ctrl-C reaches also a part that has just been forked, and has no session of its own yet: it may be
+                # gone before we are told.
+                with trio.move_on_after(SIGNAL_DELAY):
+                    await interrupted.wait()
             except OutputClosedError:
                 discard_output()
+                # Whoever reads no more has seen enough.
+                interrupted.set()
             nursery.cancel_scope.cancel()
-        interrupted = nursery.cancel_scope.cancelled_caught
-    if trouble is not None:
+    if trouble is not None and not interrupted.is_set():
         print(f"demo: {trouble}", file=sys.stderr)
         return 1
-    return _sum_up(ledger, checklist, interrupted)
+    return _sum_up(ledger, checklist, interrupted.is_set())
 
 
 def _sum_up(ledger: DemoLedger, checklist: ChecklistLedger, interrupted: bool) -> int:
@@ -79,8 +88,9 @@ def _sum_up(ledger: DemoLedger, checklist: ChecklistLedger, interrupted: bool) -
     return 1
 
 
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(signals: AsyncIterator[int], told: trio.Event, scope: trio.CancelScope) -> None:
     async for _ in signals:
+        told.set()
         scope.cancel()
 
 

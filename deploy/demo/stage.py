@@ -201,9 +201,10 @@ async def _run_again_and_again(client: redis.Redis, cast: _Cast) -> None:
 async def _publish(client: redis.Redis, messages: Iterable[Published], cast: _Cast) -> None:
     for message in messages:
         await trio.sleep(message.delay)
-        cast.ledger.publish(message.data)
-        cast.checklist.writes += bool(message.fields or message.done)
-        with _redis_errors():
+        # What is counted is sent, also when the time is up at this very moment.
+        with _redis_errors(), trio.move_on_after(2 * REDIS_TIMEOUT, shield=True):
+            cast.ledger.publish(message.data)
+            cast.checklist.writes += bool(message.fields or message.done)
             await trio.to_thread.run_sync(_send, client, message)
 
 
