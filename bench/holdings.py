@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from tests.support.raw import fetch
+from tests.support.raw import PATIENCE, fetch
 
 if TYPE_CHECKING:
     from tests.support.raw import Answer
@@ -46,11 +46,15 @@ class Inside:
 
 
 async def look_inside(admin_port: int, count: int = 1) -> Inside:
-    """One snapshot of each worker, of which there are so many at least. Raises OSError if it can't be asked."""
+    """One snapshot of each worker, of which there are so many at least. Raises OSError if it can't be asked, or there
+    are fewer for `PATIENCE` seconds."""
     workers: dict[str, object] = {}
-    # One that gets no time is not named, unless it was before.
-    while len(workers) < count:
-        workers = json.loads((await _ask(admin_port, "/workers/status")).body)["workers"]
+    with trio.move_on_after(PATIENCE) as patience:
+        # One that gets no time is not named, unless it was before.
+        while len(workers) < count:
+            workers = json.loads((await _ask(admin_port, "/workers/status")).body)["workers"]
+    if patience.cancelled_caught:
+        raise OSError(f"{len(workers)} of {count} workers answer")
     snapshots = [json.loads((await _ask(admin_port, f"/workers/snapshot/{worker}")).body) for worker in workers]
     generations = (generation for snapshot in snapshots for generation in snapshot["collector"]["generations"])
     return Inside(

@@ -18,7 +18,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -247,16 +247,23 @@ async def _install_node_packages() -> None:
 
 @asynccontextmanager
 async def _alone(path: Path) -> AsyncIterator[None]:
-    """No other process is in such a block on the same file."""
+    """No other process is in such a block on the same file. Raises TargetError when one is for too long."""
     with path.open("rb") as held:
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with trio.move_on_after(2 * PREPARE_TIMEOUT) as patience:
+            while not _is_locked(held):  # noqa: ASYNC110 - the kernel tells nobody
                 await trio.sleep(_POLL)
-            else:
-                break
+        if patience.cancelled_caught:
+            raise TargetError(f"another process works on {path.name} for more than {2 * PREPARE_TIMEOUT:g} s")
         yield
+
+
+def _is_locked(held: IO[bytes]) -> bool:
+    """Lock the file, unless somebody else has."""
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _limit_program() -> Path:

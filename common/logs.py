@@ -91,7 +91,7 @@ class ThreadedWriter:
                 self._queued += len(data)
             self._changed.notify()
 
-    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self, timeout: float) -> None:
         """Write what is queued, waiting `timeout` seconds of this process at most."""
         with self._changed:
             self._closing = True

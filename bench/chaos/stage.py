@@ -29,7 +29,7 @@ from common.workers.desk import REPORT_TIMEOUT
 from tests.faultproxy import open_fault_proxy
 from tests.support.daemon import environment, spawn
 from tests.support.ports import free_port
-from tests.support.raw import HOST, fetch, open_redis
+from tests.support.raw import HOST, PATIENCE, fetch, open_redis
 
 if TYPE_CHECKING:
     import subprocess
@@ -184,13 +184,15 @@ class Service:
         """Its metrics, by name with labels, without the prefix. Raises OSError if it can't be asked.
 
         A worker that gets no time does not hold up the page for longer than `REPORT_TIMEOUT`, and is on it as it was:
-        such a page is asked for again.
+        such a page is asked for again, for `PATIENCE` seconds.
         """
-        while True:
-            asked = trio.current_time()
-            page = await fetch(self.port, "/metrics")
-            if page.status == HTTPStatus.OK and trio.current_time() - asked < REPORT_TIMEOUT:
-                return samples(page.body.decode(), PREFIXES[self.name])
+        with trio.move_on_after(PATIENCE):
+            while True:
+                asked = trio.current_time()
+                page = await fetch(self.port, "/metrics")
+                if page.status == HTTPStatus.OK and trio.current_time() - asked < REPORT_TIMEOUT:
+                    return samples(page.body.decode(), PREFIXES[self.name])
+        raise OSError(f"no figures of all workers within {PATIENCE:g} s")
 
     async def tasks(self) -> int:
         """How many tasks there are in all its workers, by their own snapshots. Raises OSError if it can't be asked."""

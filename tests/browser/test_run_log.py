@@ -67,6 +67,14 @@ def wait_at_end(page: Page) -> None:
     wait_for(page, lambda: log.evaluate(AT_END), "the end is in view")
 
 
+def filled(tabs: Tabs, platform: Platform, run: str, lines: int) -> Page:
+    """The page with this run, of which so many lines have come."""
+    page = opened(tabs, platform, run)
+    platform.publish(f"{run}:wepp", *numbered(1, lines))
+    expect(counted(page)).to_have_text(f"{lines} lines")
+    return page
+
+
 def numbered(first: int, last: int) -> list[str]:
     """Lines to be published, both ends included."""
     return [f"line {number}" for number in range(first, last + 1)]
@@ -119,11 +127,9 @@ def test_only_the_last_lines_are_kept(tabs: Tabs, platform: Platform) -> None:
 
 
 def test_who_has_scrolled_up_stays_there(tabs: Tabs, platform: Platform) -> None:
-    page = opened(tabs, platform, "reading")
+    page = filled(tabs, platform, "reading", 200)
     log = page.locator(".log")
     to_end = page.get_by_role("button", name="To the end")
-    platform.publish("reading:wepp", *numbered(1, 200))
-    expect(counted(page)).to_have_text("200 lines")
     expect(to_end).to_be_hidden()
     log.evaluate("(log) => { log.children[149].scrollIntoView(); log.scrollTop += 3; }")
     expect(to_end).to_have_text("To the end")
@@ -143,10 +149,8 @@ def test_who_has_scrolled_up_stays_there(tabs: Tabs, platform: Platform) -> None
 
 
 def test_the_end_stays_in_view_when_the_log_gets_smaller(tabs: Tabs, platform: Platform) -> None:
-    page = opened(tabs, platform, "smaller")
+    page = filled(tabs, platform, "smaller", 200)
     log = page.locator(".log")
-    platform.publish("smaller:wepp", *numbered(1, 200))
-    expect(counted(page)).to_have_text("200 lines")
     wait_at_end(page)
     log.evaluate(SHRINK)
     wait_at_end(page)
@@ -158,10 +162,8 @@ def test_the_end_stays_in_view_when_the_log_gets_smaller(tabs: Tabs, platform: P
 
 
 def test_who_scrolls_up_while_the_log_gets_smaller_is_not_taken_to_the_end(tabs: Tabs, platform: Platform) -> None:
-    page = opened(tabs, platform, "up-and-smaller")
+    page = filled(tabs, platform, "up-and-smaller", 200)
     log = page.locator(".log")
-    platform.publish("up-and-smaller:wepp", *numbered(1, 200))
-    expect(counted(page)).to_have_text("200 lines")
     wait_at_end(page)
     log.evaluate(SHRINK_AND_SCROLL)
     expect(page.get_by_role("button", name="To the end")).to_be_visible()
@@ -225,9 +227,7 @@ def test_what_is_there_is_searched(tabs: Tabs, platform: Platform) -> None:
 
 def test_a_match_is_in_view_at_once(tabs: Tabs, platform: Platform) -> None:
     """A glide towards it would end where something else scrolls the page or grows in it."""
-    page = opened(tabs, platform, "at_once")
-    platform.publish("at_once:wepp", *numbered(1, 300))
-    expect(counted(page)).to_have_text("300 lines")
+    page = filled(tabs, platform, "at_once", 300)
     page.get_by_label("Find").fill("line 15")
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
     assert page.get_by_role("button", name="Previous match").evaluate(PRESSED_IN_VIEW)

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.integration
 
 TOKEN = "a token of this test"
 
+# So the browser tells of what is on its way at a logout.
+REFUSED = ("401",)
+
 # What a page that shows everything asks for again and again without a WebSocket. Two parts of it ask for workers.
 POLLED = ["events", "status", "status/history", "tmux/status", "viewers", "workers", "workers"]
 
@@ -43,8 +46,8 @@ window.fetch = async (path, options) => {
 };
 """
 HELD = "() => window.held.map(({ name }) => name)"
-HOLD_ON = "() => { window.earlier = window.held.splice(0); }"
-# Those of the first login, with their own status or the one that is given.
+SET_ASIDE = "() => { window.earlier = window.held.splice(0); }"
+# Those that were set aside, as by the logout, with their own status or the one that is given.
 RELEASE = """async (status) => {
   for (const { release } of window.earlier) release(status ?? undefined);
   await new Promise((done) => setTimeout(done));
@@ -187,8 +190,7 @@ def test_a_refusal_of_what_an_earlier_login_asked_ends_no_later_one(tabs: Tabs, 
 
 
 def test_a_press_before_the_logout_asks_nothing_after_it(tabs: Tabs, guarded: str) -> None:
-    # What is on its way at the logout is refused.
-    tabs.ignored = ("401",)
+    tabs.ignored = REFUSED
     page = log_in_and_hold(tabs, guarded)
     stop_twice(page)
     log_out(page)
@@ -200,14 +202,13 @@ def test_a_press_before_the_logout_asks_nothing_after_it(tabs: Tabs, guarded: st
 def test_two_presses_are_one_question(tabs: Tabs, guarded: str) -> None:
     page = log_in_and_hold(tabs, guarded)
     stop_twice(page)
-    page.evaluate(HOLD_ON)
+    page.evaluate(SET_ASIDE)
     page.evaluate(RELEASE)
     assert page.get_by_role("dialog").count() == 1
 
 
 def test_a_snapshot_that_comes_after_the_logout_is_not_saved(tabs: Tabs, guarded: str) -> None:
-    # What is on its way at the logout is refused.
-    tabs.ignored = ("401",)
+    tabs.ignored = REFUSED
     asked: list[Route] = []
 
     def keep(route: Route) -> None:
@@ -243,8 +244,7 @@ def test_an_address_opens_its_run_after_the_login_only(tabs: Tabs, guarded: str)
 
 
 def test_no_answer_about_an_earlier_session_opens_it_again(tabs: Tabs, guarded: str) -> None:
-    # What is on its way at the logout is refused.
-    tabs.ignored = ("401",)
+    tabs.ignored = REFUSED
     page = tabs.open(guarded)
     log_in(page, TOKEN)
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
@@ -252,8 +252,7 @@ def test_no_answer_about_an_earlier_session_opens_it_again(tabs: Tabs, guarded: 
 
 
 def test_a_second_logout_is_no_failure(tabs: Tabs, guarded: str) -> None:
-    # What is on its way at the logout is refused.
-    tabs.ignored = ("401",)
+    tabs.ignored = REFUSED
     page = tabs.open(guarded)
     log_in(page, TOKEN)
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
@@ -283,7 +282,7 @@ def test_a_logout_that_is_answered_after_a_login_ends_it_not(tabs: Tabs, guarded
 
 def stop_twice(page: Page) -> None:
     """Press Stop twice, until all is asked for that comes before the question."""
-    page.evaluate(HOLD_ON)
+    page.evaluate(SET_ASIDE)
     page.evaluate(RELEASE)
     page.evaluate(STOP_TWICE)
     wait_for(page, lambda: page.evaluate(HELD).count("workers") == 3, "the clients are asked for")
@@ -297,7 +296,6 @@ def hold(page: Page) -> None:
 
 def log_in_and_hold(tabs: Tabs, address: str) -> Page:
     """A page that has asked for everything, and has got nothing yet."""
-
     page = tabs.open(f"{address}#run=held:wepp", before=hold)
     log_in(page, TOKEN)
     wait_held(page)

@@ -232,13 +232,17 @@ async def test_the_clients_of_a_channel_are_counted_over_all_workers(
     ):
 
         async def count(of: str) -> dict[str, Any]:
-            while True:
+            document: dict[str, Any] = {}
+
+            async def all_answer() -> bool:
                 answer = await get(daemon, f"/topics?name={of}")
                 assert answer.status == 200, answer
-                document: dict[str, Any] = json.loads(answer.body)
+                document.update(json.loads(answer.body))
                 # A worker that gets no time for a second is named, and asked again.
-                if not document["silent"]:
-                    return document
+                return not document["silent"]
+
+            await wait_until(all_answer, "every worker has counted")
+            return document
 
         assert await count(name) == {"name": name, "clients": 0, "silent": []}
         for _ in range(CLIENTS):

@@ -182,7 +182,7 @@ def test_closing_waits_for_a_writer_that_the_process_had_no_time_for(monkeypatch
     monkeypatch.setattr("common.logs.threading.Thread", Halted)
     writer = ThreadedWriter(out)
     writer.write("last")
-    writer.close()
+    writer.close(CLOSE_TIMEOUT)
     assert out.lines == ["last"]
     assert len(waits) == 2
     assert sum(waits) < CLOSE_TIMEOUT
