@@ -2,11 +2,12 @@
 
 A fork begins with all that this process has imported and collected, which is what makes a mutant cheap. What it may
 take of the processor is the kernel's to bound (a loop without an end); what waits for something that never comes takes
-none, and is put down by the clock.
+none, and is ended by the clock. Both bounds may be drawn anew for each part of the work (`bound`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import selectors
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _CHUNK: Final = 1 << 16
+
+_BOUNDS: Final = frozenset({signal.SIGXCPU, signal.SIGALRM})
+"""By which the kernel ends a fork."""
 
 
 @frozen
@@ -83,7 +87,7 @@ class _Fork:
             os.kill(self.pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         said = self.said.decode()
-        late = overdue or code == -signal.SIGXCPU
+        late = overdue or -code in _BOUNDS
         return ForkEnd(
             self.work, said if code == 0 else None, timed_out=late, trouble=said if code > 0 and not late else ""
         )
@@ -134,13 +138,19 @@ def _heard(fork: _Fork) -> bool:
     return bool(chunk)
 
 
+def bound(processor: float, seconds: float) -> None:
+    """In a fork: what comes next may take so many seconds of the processor's time, in whole ones, and of the clock."""
+    until = math.ceil(time.process_time() + processor)
+    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _work(work: ForkedWork, to_parent: int) -> NoReturn:
     """In the fork. It ends here, whatever happens: what the parent would do after `fork` is not the fork's."""
     code = 1
     try:
-        bound = max(1, round(work.processor))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (bound, bound + 1))
+        bound(work.processor, work.seconds)
         try:
             answer, end = work.work(), 0
         except BaseException:  # noqa: BLE001 - it is told to the parent, who has a process of its own to end

@@ -22,7 +22,7 @@ from attrs import define, field, frozen
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
 
-from tools.mutation.forks import ForkedWork, forked
+from tools.mutation.forks import ForkedWork, bound, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,9 +33,9 @@ _PACKAGES: Final = frozenset({"common", "opsd", "preflightd", "statusd"})
 
 _PROCESSOR: Final = 2.0
 _TIMES: Final = 4.0
-"""A mutant's tests may take this many times the processor's time that they take without it, and these seconds beside.
-So a busy machine ends nobody's tests."""
-_CLOCK: Final = 30.0
+"""A test may take this many times the processor's time that it takes without a mutant, and these seconds beside. So a
+busy machine ends nobody's tests."""
+_CLOCK: Final = 20.0
 _CLOCK_TIMES: Final = 20.0
 """The same of the clock, which goes on while others have the processor. It ends what waits for ever."""
 
@@ -62,6 +62,16 @@ class _Measured:
     """The functions of the module, as mutmut names them."""
     processor: float
     clock: float
+
+    @property
+    def may_take(self) -> float:
+        """Seconds of the processor's, with a mutant."""
+        return _PROCESSOR + _TIMES * self.processor
+
+    @property
+    def may_last(self) -> float:
+        """The same of the clock."""
+        return _CLOCK + _CLOCK_TIMES * self.clock
 
 
 @define(eq=False)
@@ -131,19 +141,21 @@ class Trials:
             calling.sort(key=lambda number: tests[number].processor)
             killers = [number for number in self._killers[function] if number in calling]
             order = [*killers, *(number for number in calling if number not in killers)]
+            bounds = [(tests[number].may_take, tests[number].may_last) for number in order]
             yield ForkedWork(
                 name,
-                partial(self._try, name, [(number, tests[number].item) for number in order]),
-                processor=_PROCESSOR + _TIMES * sum(tests[number].processor for number in order),
-                seconds=_CLOCK + _CLOCK_TIMES * sum(tests[number].clock for number in order),
+                partial(self._try, name, [(number, tests[number]) for number in order]),
+                processor=sum(processor for processor, _ in bounds) + _PROCESSOR,
+                seconds=sum(seconds for _, seconds in bounds) + _CLOCK,
             )
 
-    def _try(self, name: str, tests: Sequence[tuple[int, pytest.Item]]) -> str:
+    def _try(self, name: str, tests: Sequence[tuple[int, _Measured]]) -> str:
         """In a fork: the number of the first test that fails, as JSON, or null."""
         self._switch(name)
-        for (number, item), following in _pairs(tests):
+        for (number, test), following in _pairs(tests):
+            bound(test.may_take, test.may_last)
             try:
-                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following and following[1])
+                test.item.config.hook.pytest_runtest_protocol(item=test.item, nextitem=following and following[1].item)
             except BaseException:  # noqa: BLE001 - a mutant may raise what pytest lets through: that is a failure
                 return json.dumps(number)
             if self._failure is not None:

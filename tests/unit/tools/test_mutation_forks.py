@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.raw import PATIENCE
 from tools.mutation.__main__ import share
-from tools.mutation.forks import ForkedWork, forked
+from tools.mutation.forks import ForkedWork, bound, forked
 from tools.mutation.trial import MutationError, held
 from tools.mutation.trials import MutantVerdict
 
@@ -98,6 +98,23 @@ def test_a_fork_that_dies_has_no_answer() -> None:
 def test_a_fork_that_computes_is_ended_by_the_time_of_the_processor() -> None:
     [end] = forked([work("a", compute, processor=1)], 1, later())
     assert (end.answer, end.timed_out, end.trouble) == (None, True, "")
+
+
+def test_bounds_are_drawn_anew_for_each_part_of_the_work() -> None:
+    def parts() -> str:
+        for _ in range(3):
+            bound(1, NEVER)
+            until = time.process_time() + 0.6
+            while time.process_time() < until:
+                pass
+        return "all"
+
+    def waits_at_last() -> str:
+        bound(NEVER, 0.1)
+        return wait()
+
+    ends = list(forked([work("a", parts), work("b", waits_at_last)], 1, later()))
+    assert [(end.answer, end.timed_out) for end in ends] == [("all", False), (None, True)]
 
 
 def test_a_fork_that_waits_is_ended_by_the_clock_and_others_go_on() -> None:
