@@ -66,6 +66,7 @@ MODULES: Final = (
         "preflightd/watcher.py",
         "preflightd/test_watcher.py",
         "preflightd/test_watcher_figures.py",
+        "preflightd/test_watcher_traces.py",
         "preflightd/test_watcher_trouble.py",
         "preflightd/test_watcher_words.py",
     ),
