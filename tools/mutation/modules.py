@@ -65,6 +65,7 @@ MODULES: Final = (
     _module(
         "preflightd/watcher.py",
         "preflightd/test_watcher.py",
+        "preflightd/test_watcher_edges.py",
         "preflightd/test_watcher_figures.py",
         "preflightd/test_watcher_traces.py",
         "preflightd/test_watcher_trouble.py",
