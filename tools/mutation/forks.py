@@ -14,6 +14,7 @@ import selectors
 import signal
 import time
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from attrs import define, field, frozen
@@ -104,7 +105,10 @@ class _Running:
 
     def begin(self, work: ForkedWork) -> None:
         answers, to_parent = os.pipe()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads: those that idle here hold nothing that a fork asks for.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             _work(work, to_parent)
         os.close(to_parent)
