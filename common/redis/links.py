@@ -120,9 +120,9 @@ def make_link(
     `channels` is what is subscribed to. The passwords are used where `url` has none, and are read again at every
     attempt. `connect` replaces the opening of every socket. Raises ValueError for what is not supported.
     """
-    if url.topology != "single":
-        raise ValueError(f"{url.scheme}+{url.topology}:// is not supported yet")
-    del sentinel_password, channels
+    if url.topology == "cluster":
+        raise ValueError(f"{url.scheme}+cluster:// is not supported yet")
+    del channels
     return Link(
         url=url,
         password=password,
@@ -132,4 +132,5 @@ def make_link(
         log=log,
         rng=rng,
         connect=connect,
+        sentinel_password=sentinel_password,
     )

@@ -19,7 +19,7 @@ WATCHFUL: Final = attrs.evolve(POLICY, role_interval=5.0)
 HELLO: Final = [b"HELLO", b"3"]
 
 
-STAY, LEAVE, REFUSE = (attrs.evolve(WATCHFUL, replica=replica) for replica in Replica)
+STAY, FOLLOW, LEAVE, REFUSE = (attrs.evolve(WATCHFUL, replica=replica) for replica in Replica)
 
 
 async def test_the_role_is_asked_for_at_a_fixed_interval_whatever_else_goes_on(autojump_clock: MockClock) -> None:
