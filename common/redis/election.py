@@ -24,7 +24,7 @@ _LARGEST: Final = 2**63
 
 
 @attrs.frozen
-class Answer:
+class SentinelAnswer:
     """What one sentinel said."""
 
     address: Address
@@ -35,7 +35,7 @@ class Answer:
     """Seconds of silence after which the sentinel takes the primary for down."""
 
 
-def read_answer(address: object, details: object) -> Answer:
+def read_answer(address: object, details: object) -> SentinelAnswer:
     """The answer that `SENTINEL GET-MASTER-ADDR-BY-NAME` and `SENTINEL MASTER` make together.
 
     The first says whom to use, also while the second still describes the primary that is being replaced. Raises
@@ -51,7 +51,7 @@ def read_answer(address: object, details: object) -> Answer:
     said = _fields(details)
     # Once a replica has taken over, the flags are those of the server before it, until all others follow the new one.
     flags = said.get(b"flags", b"").split(b",") if (said.get(b"ip"), said.get(b"port")) == (host, port) else []
-    return Answer(
+    return SentinelAnswer(
         (_host(host), _number(port, 1, 65535, "port")),
         epoch=_number(said.get(b"config-epoch", b"0"), 0, _LARGEST, "config-epoch"),
         troubled=not _TROUBLED.isdisjoint(flags),
@@ -59,9 +59,9 @@ def read_answer(address: object, details: object) -> Answer:
     )
 
 
-def elect(answers: Iterable[Answer], current: Address | None = None) -> Answer | None:
+def elect(answers: Iterable[SentinelAnswer], current: Address | None = None) -> SentinelAnswer | None:
     """Whom to follow, None if nobody answers: the highest epoch, then most votes, then `current`, then the first."""
-    newest: list[Answer] = []
+    newest: list[SentinelAnswer] = []
     for answer in answers:
         if not newest or answer.epoch > newest[0].epoch:
             newest = [answer]

@@ -15,7 +15,6 @@ while the connection lives, there is no outage: see `succession`.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -34,12 +33,11 @@ from common.redis.errors import (
     RedisUnavailable,
     StalledError,
 )
-from common.redis.handler import LinkHandler
-from common.redis.opening import Opener
+from common.redis.handler import Guarded, LinkHandler
 from common.redis.policy import LinkPolicy, Replica
 from common.redis.role import RoleWatch
-from common.redis.sentinels import Sentinels
-from common.redis.session import Session, bounded
+from common.redis.session import bounded
+from common.redis.sessions import SessionMaker
 from common.redis.state import LinkState, NodeState
 from common.redis.subscription import Subscription
 from common.redis.succession import Succession
@@ -47,11 +45,12 @@ from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
     from common.logs import Logger
     from common.redis.endpoint import Endpoint
-    from common.redis.opening import Connect, Opened
+    from common.redis.opening import Connect
+    from common.redis.session import Session
     from common.redis.url import RedisURL
     from common.secret import Secret
 
@@ -64,7 +63,7 @@ class Link:
     seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
     `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
-    socket.
+    socket. `endpoint` says where attempts lead, where that is not the URL's server.
     """
 
     def __init__(
@@ -78,45 +77,38 @@ class Link:
         log: Logger,
         rng: random.Random,
         connect: Connect | None = None,
-        sentinel_password: Secret | None = None,
+        endpoint: Endpoint | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
         self.redirections = 0
         self.round_trips = Histogram()
         self._url = url
-        self._client_name = client_name
         self._policy = policy
-        self._handler = handler
+        self._handler = handler = Guarded(handler, log)
         self._log = log
-        self._rng = rng
-        self._opener = Opener(
+        self._sessions = SessionMaker(
             url=url,
             password=password,
+            client_name=client_name,
+            policy=policy,
             connect=connect,
-            within=policy.connect_timeout,
-            reply_limit=policy.reply_limit,
-            on_timeout=lambda command: self._note_timeout(command, policy.connect_timeout),
+            on_messages=handler.on_messages,
+            on_active=self._acknowledged,
+            on_refused=lambda subscription, error: handler.on_refused(subscription.channel, error),
+            on_round_trip=self.round_trips.observe,
+            on_timeout=self._note_timeout,
+            rng=rng,
+            log=log,
         )
-        self._endpoint: Endpoint = OneServer(url)
-        if url.topology == "sentinel":
-            self._endpoint = Sentinels(
-                url=url,
-                password=sentinel_password,
-                client_name=client_name,
-                policy=policy,
-                connect=connect,
-                on_timeout=self._note_timeout,
-                rng=rng,
-                log=log,
-            )
+        self._endpoint = endpoint or OneServer(url)
         self._role = RoleWatch(policy=policy, where=address(url), appoints=self._endpoint.appoints, log=log)
         self._succession = Succession(
             endpoint=self._endpoint,
             role=self._role,
             policy=policy,
-            open_server=self._open,
-            begin=self._begin,
+            open_server=self._sessions.open,
+            begin=self._sessions.begin,
             take_over=self._take_over,
             on_messages=handler.on_messages,
             rng=rng,
@@ -125,11 +117,10 @@ class Link:
         self._attempts = Attempts(
             policy=policy,
             patience=lambda: self._endpoint.patience,
-            on_exhausted=self._exhausted,
+            on_exhausted=handler.on_exhausted,
             log=log,
             rng=rng,
         )
-        self._nursery: trio.Nursery | None = None
         self._tried: RedisURL | None = None
         """Where the attempt led that failed last; None where there was nowhere to go."""
         self._followed: str | None = None
@@ -246,7 +237,7 @@ class Link:
             raise RedisConnectionError("unsubscribed while waiting for Redis")
         if not asked:
             raise RedisTimeoutError("no connection to Redis")
-        self._note_timeout("SUBSCRIBE")
+        self._note_timeout("SUBSCRIBE", self._policy.request_timeout)
         raise RedisTimeoutError(f"no answer to SUBSCRIBE for {self._policy.request_timeout:g}s")
 
     async def request(self, *args: bytes | str | int, key: bytes | str | None = None) -> object:
@@ -271,9 +262,9 @@ class Link:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.reads.read(*args, sending=sending)
 
-    def _note_timeout(self, command: str, seconds: float | None = None) -> None:
+    def _note_timeout(self, command: str, seconds: float) -> None:
         self.timeouts += 1
-        self._log.warning("redis request timed out", command=command, seconds=seconds or self._policy.request_timeout)
+        self._log.warning("redis request timed out", command=command, seconds=seconds)
 
     # -- the life of the link -----------------------------------------------------------------------------------------
 
@@ -285,16 +276,17 @@ class Link:
         """
         ended: RedisRefused | RedisUnavailable | None = None
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._endpoint.run)
+            async with trio.open_nursery() as nursery:
+                self._sessions.nursery = nursery
+                nursery.start_soon(self._endpoint.run)
                 try:
                     await self._keep(task_status)
                 except (RedisRefused, RedisUnavailable) as error:
                     # Through the nursery it would be one of a group.
                     ended = error
-                self._nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
         finally:
-            self._nursery = None
+            self._sessions.nursery = None
             self._enter("stopped", 0)
             self._online = trio.Event()
         if ended is not None:
@@ -325,7 +317,7 @@ class Link:
         self._tried = None
         server = self._tried = await self._endpoint.locate()
         with self._endpoint.unless_moved(server):
-            opened = await self._open(server)
+            opened = await self._sessions.open(server)
         try:
             self._role.where = address(server)
             self._role.greet(opened.role)
@@ -333,41 +325,10 @@ class Link:
         except BaseException:
             await trio.aclose_forcefully(opened.stream)
             raise
-        session = self._begin(server, opened)
+        session = self._sessions.begin(server, opened)
         for subscription in self._subscriptions.values():
             session.connection.subscribe(subscription)
         raise await self._serve(session, task_status)
-
-    async def _open(self, server: RedisURL) -> Opened:
-        return await self._opener.open(self._client_name, server=server)
-
-    def _begin(self, server: RedisURL, opened: Opened) -> Session:
-        """The session of a connection that has shaken hands. It lives in the link's nursery from now on."""
-
-        async def open_another() -> trio.abc.Stream:
-            return (await self._opener.open(f"{self._client_name}-reads", opened.address, server=server)).stream
-
-        session = Session(
-            opened,
-            server=server,
-            policy=self._policy,
-            open_another=open_another,
-            on_messages=self._handler.on_messages,
-            on_active=self._acknowledged,
-            on_refused=self._refused,
-            on_round_trip=self.round_trips.observe,
-            on_timeout=self._note_timeout,
-            rng=self._rng,
-            log=self._log,
-        )
-        self._spawn(session.run)
-        return session
-
-    def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Let something live as long as the link runs, at most."""
-        if self._nursery is None:
-            raise RuntimeError("the link does not run")
-        self._nursery.start_soon(task)
 
     async def _serve(self, session: Session, task_status: trio.TaskStatus[None]) -> RedisError:
         """Live with a connection, and with those that follow it without a gap; return what ended the last."""
@@ -391,7 +352,7 @@ class Link:
             await session.reads.lost()
         ended = connection.error or RedisConnectionError("link closed")
         if isinstance(ended, StalledError) and not (self._online.is_set() and ended.waited_for):
-            self._note_timeout(ended.command)
+            self._note_timeout(ended.command, self._policy.request_timeout)
         return ended
 
     async def _live(self, session: Session) -> None:
@@ -421,10 +382,9 @@ class Link:
         self._role.note(role)
         self._note_followed(successor)
         if former is not None:
-            self._spawn(partial(self._leave, former))
+            self._sessions.spawn(partial(self._leave, former))
         self._enter("online", self._attempt)
-        with self._barrier("on_online"):
-            self._handler.on_online(0.0)
+        self._handler.on_online(0.0)
 
     async def _leave(self, session: Session) -> None:
         """What a former server is still there for."""
@@ -455,8 +415,7 @@ class Link:
         self._note_followed(session)
         self._attempts.succeeded()
         self._online.set()
-        with self._barrier("on_online"):
-            self._handler.on_online(gap)
+        self._handler.on_online(gap)
         if first:
             task_status.started()
 
@@ -467,32 +426,14 @@ class Link:
         online = trio.current_time() - self._since
         self._log.warning("redis stream interrupted", error=quote(str(error)), online=round(online, 3))
         self._online = trio.Event()
-        with self._barrier("on_lost"):
-            self._handler.on_lost()
+        self._handler.on_lost()
         return self._attempts.lost(online)
-
-    def _exhausted(self) -> None:
-        with self._barrier("on_exhausted"):
-            self._handler.on_exhausted()
 
     def _acknowledged(self, subscription: Subscription) -> None:
         since = subscription.heard_until
-        with self._barrier("on_active"):
-            self._handler.on_active(subscription.channel, None if since is None else trio.current_time() - since)
-
-    def _refused(self, subscription: Subscription, error: RedisError) -> None:
-        with self._barrier("on_refused"):
-            self._handler.on_refused(subscription.channel, error)
+        self._handler.on_active(subscription.channel, None if since is None else trio.current_time() - since)
 
     def _enter(self, state: str, attempt: int) -> None:
         self._state = state
         self._attempt = attempt
         self._since = trio.current_time()
-
-    @contextmanager
-    def _barrier(self, what: str) -> Iterator[None]:
-        """A handler that raises is a bug of its own; the link lives on."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - the barrier: see above
-            self._log.exception("redis handler failed", handler=what)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from common.redis.link import Link
+from common.redis.sentinels import Sentinels
 
 if TYPE_CHECKING:
     import random
@@ -123,6 +124,17 @@ def make_link(
     if url.topology == "cluster":
         raise ValueError(f"{url.scheme}+cluster:// is not supported yet")
     del channels
+    endpoint = None
+    if url.topology == "sentinel":
+        endpoint = Sentinels(
+            url=url,
+            password=sentinel_password,
+            client_name=client_name,
+            policy=policy,
+            connect=connect,
+            rng=rng,
+            log=log,
+        )
     return Link(
         url=url,
         password=password,
@@ -132,5 +144,5 @@ def make_link(
         log=log,
         rng=rng,
         connect=connect,
-        sentinel_password=sentinel_password,
+        endpoint=endpoint,
     )

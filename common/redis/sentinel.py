@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.redis.connection import Batch
-    from common.redis.election import Answer
+    from common.redis.election import SentinelAnswer
     from common.redis.opening import Connect
     from common.redis.policy import LinkPolicy
     from common.redis.url import RedisURL
@@ -56,12 +56,11 @@ class Sentinel:
         policy: LinkPolicy,
         connect: Connect | None,
         on_change: Callable[[], None],
-        on_timeout: Callable[[str, float], None],
         rng: random.Random,
         log: Logger,
     ) -> None:
         self.name = address(url)
-        self.answer: Answer | None = None
+        self.answer: SentinelAnswer | None = None
         self.problem: str | None = None
         self.refused = False
         """Whether the problem is that of wrong credentials."""
@@ -70,7 +69,6 @@ class Sentinel:
         self._client_name = client_name
         self._policy = policy
         self._on_change = on_change
-        self._on_timeout = on_timeout
         self._rng = rng
         self._log = log
         self._opener = Opener(
@@ -79,7 +77,7 @@ class Sentinel:
             connect=connect,
             within=policy.connect_timeout,
             reply_limit=policy.reply_limit,
-            on_timeout=lambda command: on_timeout(command, policy.connect_timeout),
+            on_timeout=_ignore,
         )
         self._failures = 0
         self._poked = trio.Event()
@@ -151,7 +149,7 @@ class Sentinel:
             with trio.move_on_after(ASK_INTERVAL):
                 await self._poked.wait()
 
-    def _take(self, answer: Answer, asked: float) -> None:
+    def _take(self, answer: SentinelAnswer, asked: float) -> None:
         if self.problem is not None:
             self._log.info("sentinel answers again", sentinel=self.name)
         self.answer, self.problem, self.refused, self.settled_at = answer, None, False, asked
@@ -178,4 +176,4 @@ class Sentinel:
 
 
 def _ignore(_: object) -> None:
-    """Nobody wants to know."""
+    """It is told as the sentinel's problem, or no trouble."""

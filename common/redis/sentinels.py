@@ -22,10 +22,10 @@ from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from common.logs import Logger
-    from common.redis.election import Address, Answer
+    from common.redis.election import Address, SentinelAnswer
     from common.redis.opening import Connect
     from common.redis.policy import LinkPolicy
     from common.redis.url import RedisURL
@@ -39,7 +39,7 @@ REPLACEMENT: Final = 10.0
 
 
 class Sentinels:
-    """See the module, and `endpoint.Endpoint`. `on_timeout` is told what had no answer in time."""
+    """See the module, and `endpoint.Endpoint`. `password` is the sentinels', where the URL has none."""
 
     appoints: Final = True
 
@@ -51,7 +51,6 @@ class Sentinels:
         client_name: str,
         policy: LinkPolicy,
         connect: Connect | None,
-        on_timeout: Callable[[str, float], None],
         rng: random.Random,
         log: Logger,
     ) -> None:
@@ -67,13 +66,12 @@ class Sentinels:
                 policy=policy,
                 connect=connect,
                 on_change=self._note_change,
-                on_timeout=on_timeout,
                 rng=rng,
                 log=log,
             )
             for sentinel in url.sentinels()
         ]
-        self._elected: Answer | None = None
+        self._elected: SentinelAnswer | None = None
         """Whom they name; kept while none answers, to know whether the next answer is another one."""
         self._silent = False
         self._changed = trio.Event()
@@ -140,7 +138,7 @@ class Sentinels:
         while (answer := self._elect()) is None or answer.troubled or answer.address == old:
             await self._changed.wait()
 
-    async def _ask(self) -> Answer:
+    async def _ask(self) -> SentinelAnswer:
         """Ask all of them now, and return whom they name."""
         began = trio.current_time()
         for sentinel in self._sentinels:
@@ -170,7 +168,7 @@ class Sentinels:
             return AuthenticationError(f"{text} (sentinels have a login of their own)")
         return RedisConnectionError(text)
 
-    def _elect(self) -> Answer | None:
+    def _elect(self) -> SentinelAnswer | None:
         answers = [sentinel.answer for sentinel in self._sentinels if sentinel.answer is not None]
         return elect(answers, None if self._elected is None else self._elected.address)
 

@@ -85,18 +85,25 @@ class Succession:
         self._current = session
         failures = 0
         told = None
-        while True:
-            await self._wait_reason(session)
-            try:
-                await self._change(session, subscriptions)
-            except RedisError as error:
-                failures += 1
-                if str(error) != told:
-                    told = str(error)
-                    self._log.warning("redis successor unusable, the connection is kept", error=quote(told))
-            else:
-                return
-            await trio.sleep(_RETRY.after_failure(failures, self._rng))
+        try:
+            while True:
+                await self._wait_reason(session)
+                server = None
+                try:
+                    server = await self._endpoint.locate()
+                    await self._change(session, server, subscriptions)
+                except RedisError as error:
+                    failures += 1
+                    if str(error) != told:
+                        told = str(error)
+                        self._log.warning("redis successor unusable, the connection is kept", error=quote(told))
+                else:
+                    return
+                with trio.move_on_after(_RETRY.after_failure(failures, self._rng)):
+                    await self._endpoint.wait_elsewhere(server)
+        finally:
+            if self._current is session:
+                self._current = None
 
     async def read_out(self, session: Session) -> None:
         """Read what the former server still says, until it closes, `LinkPolicy.duck` seconds at most."""
@@ -154,9 +161,8 @@ class Succession:
             nursery.start_soon(first, self._role.demoted.wait)
             nursery.start_soon(first, lambda: self._endpoint.wait_elsewhere(session.server))
 
-    async def _change(self, session: Session, subscriptions: Iterable[Subscription]) -> None:
-        """One attempt. Raises the RedisError of why nothing has changed."""
-        server = await self._endpoint.locate()
+    async def _change(self, session: Session, server: RedisURL, subscriptions: Iterable[Subscription]) -> None:
+        """One attempt to follow `server`. Raises the RedisError of why nothing has changed."""
         with self._endpoint.unless_moved(server):
             opened = await self._open_server(server)
         try:

@@ -428,7 +428,7 @@ async def test_a_name_that_has_moved_is_not_subscribed_here_and_read_there() -> 
     """The pool opens its connections through the same opener, at the address of the subscribing one."""
     async with open_link(READING) as bench:
         asked: list[str | None] = []
-        opener = bench.link._opener
+        opener = bench.link._sessions._opener
         original = opener.open
 
         async def spying(client_name: str, at: str | None = None, *, server: RedisURL) -> object:
