@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from common.redis.url import RedisURL
 
 
-class Endpoint(Protocol):
+class RedisEndpoint(Protocol):
     """See the module."""
 
     @property
@@ -63,7 +63,7 @@ class OneServer:
 
     @property
     def name(self) -> str:
-        """See `Endpoint`."""
+        """See `RedisEndpoint`."""
         return address(self._url)
 
     @property

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from common.logs import Logger
-    from common.redis.endpoint import Endpoint
+    from common.redis.endpoint import RedisEndpoint
     from common.redis.opening import Connect
     from common.redis.session import Session
     from common.redis.url import RedisURL
@@ -77,7 +77,7 @@ class Link:
         log: Logger,
         rng: random.Random,
         connect: Connect | None = None,
-        endpoint: Endpoint | None = None,
+        endpoint: RedisEndpoint | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0

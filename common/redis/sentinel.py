@@ -42,8 +42,8 @@ _REOPENING: Final = Backoff(0.2, 2.0)
 
 
 class Sentinel:
-    """See the module. `answer` is what it says now, `problem` why it says nothing; `settled_at` when either began to
-    hold, as a `trio.current_time`. `on_change` is called after each of them.
+    """See the module. `answer` is what it says now, `problem` why it says nothing; `answered` is the number of the
+    question that was answered last. `on_change` is called after each of them.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class Sentinel:
         self.problem: str | None = None
         self.refused = False
         """Whether the problem is that of wrong credentials."""
-        self.settled_at = -1.0
+        self.answered = 0
+        self._asked = 0
         self._master = master
         self._client_name = client_name
         self._policy = policy
@@ -82,9 +83,10 @@ class Sentinel:
         self._failures = 0
         self._poked = trio.Event()
 
-    def poke(self) -> None:
-        """Ask it now. Without effect while there is no connection to it."""
+    def poke(self) -> int:
+        """Ask it now, and return the number of a question that is not asked yet. Without a connection none is."""
         self._poked.set()
+        return self._asked + 1
 
     async def run(self) -> None:
         """Keep a connection and ask, until cancelled."""
@@ -130,7 +132,8 @@ class Sentinel:
     async def _ask(self, connection: Connection) -> None:
         while True:
             self._poked = trio.Event()
-            asked = trio.current_time()
+            self._asked += 1
+            number = self._asked
             # In one write, which a sentinel answers in one go: both are of one moment.
             where = connection.request("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master, waited_for=False)
             details = connection.request("SENTINEL", "MASTER", self._master, waited_for=False)
@@ -138,28 +141,28 @@ class Sentinel:
             if connection.error is not None:
                 return
             self._failures = 0
+            self.answered = number
             # It may name nobody, and be right to refuse the second question then.
             if refusal := where.error or (details.error if where.value is not None else None):
-                self._fail(str(refusal), asked)
+                self._fail(str(refusal))
             else:
                 try:
-                    self._take(read_answer(where.value, details.value), asked)
+                    self._take(read_answer(where.value, details.value))
                 except ValueError as reason:
-                    self._fail(str(reason), asked)
+                    self._fail(str(reason))
             with trio.move_on_after(ASK_INTERVAL):
                 await self._poked.wait()
 
-    def _take(self, answer: SentinelAnswer, asked: float) -> None:
+    def _take(self, answer: SentinelAnswer) -> None:
         if self.problem is not None:
             self._log.info("sentinel answers again", sentinel=self.name)
-        self.answer, self.problem, self.refused, self.settled_at = answer, None, False, asked
+        self.answer, self.problem, self.refused = answer, None, False
         self._on_change()
 
-    def _fail(self, problem: str, asked: float | None = None, *, refused: bool = False) -> None:
+    def _fail(self, problem: str, *, refused: bool = False) -> None:
         if problem != self.problem:
             self._log.warning("sentinel says nothing", sentinel=self.name, error=quote(problem))
         self.answer, self.problem, self.refused = None, problem, refused
-        self.settled_at = trio.current_time() if asked is None else asked
         self._on_change()
 
     async def _on_hint(self, batch: Batch, read_at: float) -> None:

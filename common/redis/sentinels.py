@@ -39,7 +39,7 @@ REPLACEMENT: Final = 10.0
 
 
 class Sentinels:
-    """See the module, and `endpoint.Endpoint`. `password` is the sentinels', where the URL has none."""
+    """See the module, and `endpoint.RedisEndpoint`. `password` is the sentinels', where the URL has none."""
 
     appoints: Final = True
 
@@ -79,7 +79,7 @@ class Sentinels:
 
     @property
     def name(self) -> str:
-        """See `Endpoint`."""
+        """See `RedisEndpoint`."""
         return f"{self._url.master} of {', '.join(sentinel.name for sentinel in self._sentinels)}"
 
     @property
@@ -114,14 +114,14 @@ class Sentinels:
         return self._url.node(*answer.address)
 
     async def confirm(self, server: RedisURL) -> None:
-        """See `Endpoint`."""
+        """See `RedisEndpoint`."""
         answer = await self._ask()
         if answer.address != (server.host, server.port):
             raise RedisConnectionError(f"the sentinels name {_where(answer.address)} by now")
 
     @contextmanager
     def unless_moved(self, server: RedisURL) -> Iterator[None]:
-        """See `Endpoint`."""
+        """See `RedisEndpoint`."""
         scope = trio.CancelScope()
         self._blocks[scope] = (server.host, server.port)
         try:
@@ -133,33 +133,31 @@ class Sentinels:
             raise RedisConnectionError(f"the sentinels name another primary than {address(server)}")
 
     async def wait_elsewhere(self, server: RedisURL | None) -> None:
-        """See `Endpoint`. One that is down, or being replaced, is none that they name."""
+        """See `RedisEndpoint`. One that is down, or being replaced, is none that they name."""
         old = None if server is None else (server.host, server.port)
         while (answer := self._elect()) is None or answer.troubled or answer.address == old:
             await self._changed.wait()
 
     async def _ask(self) -> SentinelAnswer:
         """Ask all of them now, and return whom they name."""
-        began = trio.current_time()
-        for sentinel in self._sentinels:
-            sentinel.poke()
+        questions = [(sentinel, sentinel.poke()) for sentinel in self._sentinels]
+
+        def some() -> bool:
+            return any(sentinel.answered >= number and sentinel.answer is not None for sentinel, number in questions)
+
         with trio.move_on_after(self._policy.connect_timeout) as scope:
-            while not all(self._settled(sentinel, began) for sentinel in self._sentinels):
-                if any(sentinel.answer is not None and sentinel.settled_at >= began for sentinel in self._sentinels):
+            # One that could not be reached before is not waited for.
+            while not all(sentinel.answered >= number or sentinel.problem for sentinel, number in questions):
+                if some():
                     scope.deadline = min(scope.deadline, trio.current_time() + GATHER)
                 await self._changed.wait()
-        # The answer of one that is late is of a moment ago, not of another time: its connection lives.
+        # What one said that is late now is of a moment ago, not of another time: its connection lives.
         answer = self._elect()
-        fresh = any(sentinel.answer is not None and sentinel.settled_at >= began for sentinel in self._sentinels)
-        if answer is None or not fresh:
+        if answer is None or not some():
             raise self._no_answer()
         if answer.troubled:
             raise RedisConnectionError(f"the sentinels take the primary for down: {_where(answer.address)}")
         return answer
-
-    def _settled(self, sentinel: Sentinel, began: float) -> bool:
-        """Whether there is nothing to wait for. One that could not be reached before is not waited for again."""
-        return sentinel.settled_at >= began or (sentinel.answer is None and sentinel.problem is not None)
 
     def _no_answer(self) -> RedisConnectionError:
         problems = dict.fromkeys(sentinel.problem or f"{sentinel.name}: silent" for sentinel in self._sentinels)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.redis.connection import Batch
-    from common.redis.endpoint import Endpoint
+    from common.redis.endpoint import RedisEndpoint
     from common.redis.opening import Opened
     from common.redis.policy import LinkPolicy
     from common.redis.role import RoleWatch
@@ -49,7 +49,7 @@ class Succession:
     def __init__(
         self,
         *,
-        endpoint: Endpoint,
+        endpoint: RedisEndpoint,
         role: RoleWatch,
         policy: LinkPolicy,
         open_server: Callable[[RedisURL], Awaitable[Opened]],
