@@ -7,7 +7,9 @@ tls            TLS: its files, and what it says when it fails
 transport      the stream to the server: TCP, TLS or a Unix socket
 handshake      the first words on a new connection
 opening        a new connection, from its name to the end of the handshake, within one deadline
+slots          which node of a cluster owns which slot; pure
 policy         what a link may do and for how long
+answers        what a connection awaits, one value for each answer
 connection     one live connection: answers in order, pushes, a watchdog; ends with its first error
 reads          reads of large values, over connections of their own beside a live one
 session        what a link asks over one connection, and over those for its reads, within which time

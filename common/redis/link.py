@@ -36,7 +36,7 @@ from common.redis.opening import Opener
 from common.redis.policy import LinkPolicy, Replica
 from common.redis.role import RoleWatch
 from common.redis.session import Session, bounded
-from common.redis.subscription import Subscription
+from common.redis.subscription import CLASSIC, Subscription
 from common.redis.transport import address
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.redis.opening import Opened
+    from common.redis.subscription import Kind
     from common.redis.url import RedisURL
     from common.secret import Secret
 
@@ -72,7 +73,8 @@ class Link:
     seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
     `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
-    socket; it may raise OSError.
+    socket; it may raise OSError. `on_dropped` is told of each shard channel that the server has ended by itself: its
+    subscription waits until the next connection, or for `unsubscribe`.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Link:
         log: Logger,
         rng: random.Random,
         connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        on_dropped: Callable[[bytes], None] | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
@@ -94,6 +97,7 @@ class Link:
         self._client_name = client_name
         self._policy = policy
         self._handler = handler
+        self._on_dropped = on_dropped
         self._log = log
         self._rng = rng
         self._opener = Opener(
@@ -144,11 +148,11 @@ class Link:
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
 
-    def subscribe(self, channel: bytes) -> Subscription:
+    def subscribe(self, channel: bytes, kind: Kind = CLASSIC) -> Subscription:
         """Listen to `channel` from now until `unsubscribe`, over reconnects. A second call returns the same."""
         subscription = self._subscriptions.get(channel)
         if subscription is None:
-            subscription = self._subscriptions[channel] = Subscription(channel)
+            subscription = self._subscriptions[channel] = Subscription(channel, kind)
             if self._session is not None:
                 self._session.connection.subscribe(subscription)
         return subscription
@@ -266,6 +270,7 @@ class Link:
             on_messages=self._handler.on_messages,
             on_active=self._acknowledged,
             on_refused=self._refused,
+            on_dropped=self._dropped,
             on_round_trip=self.round_trips.observe,
             on_timeout=self._note_timeout,
             rng=self._rng,
@@ -341,6 +346,12 @@ class Link:
     def _refused(self, subscription: Subscription, error: RedisError) -> None:
         with self._barrier("on_refused"):
             self._handler.on_refused(subscription.channel, error)
+
+    def _dropped(self, subscription: Subscription) -> None:
+        subscription.rearm(trio.current_time())
+        if self._on_dropped is not None:
+            with self._barrier("on_dropped"):
+                self._on_dropped(subscription.channel)
 
     def _enter(self, state: str, attempt: int) -> None:
         self._state = state

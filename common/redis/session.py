@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from common.logs import Logger
-    from common.redis.connection import Batch, Reply
+    from common.redis.answers import Reply
+    from common.redis.connection import Batch
     from common.redis.errors import RedisError
     from common.redis.opening import Opened
     from common.redis.policy import LinkPolicy
@@ -44,6 +45,7 @@ class Session:
         on_messages: Callable[[Batch, float], Awaitable[None]],
         on_active: Callable[[Subscription], None],
         on_refused: Callable[[Subscription, RedisError], None],
+        on_dropped: Callable[[Subscription], None],
         on_round_trip: Callable[[float], None],
         on_timeout: Callable[[str], None],
         rng: random.Random,
@@ -59,6 +61,7 @@ class Session:
             on_messages=on_messages,
             on_active=on_active,
             on_refused=on_refused,
+            on_dropped=on_dropped,
             on_round_trip=on_round_trip,
             log=log,
         )

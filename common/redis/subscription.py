@@ -6,12 +6,30 @@ Subscribing again after an unsubscribe makes a new one, which is how the tail of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 if TYPE_CHECKING:
     from common.redis.errors import RedisError
+
+
+@attrs.frozen(eq=False)
+class Kind:
+    """How a channel is heard: the commands that begin and end it, and the pushes' first words. There are two."""
+
+    subscribe: str
+    unsubscribe: str
+    active: bytes
+    """The push that acknowledges."""
+
+
+CLASSIC: Final = Kind("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe")
+"""Published with PUBLISH; in a cluster every node hands it on."""
+
+SHARD: Final = Kind("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe")
+"""Published with SPUBLISH; heard of the nodes that serve the channel's slot only, which end it when it leaves them."""
 
 
 class Subscription:
@@ -22,10 +40,11 @@ class Subscription:
     from Redis before the last outage; None while there has been none since it was first active.
     """
 
-    __slots__ = ("_waiters", "active", "channel", "closed", "heard_until", "refused")
+    __slots__ = ("_waiters", "active", "channel", "closed", "heard_until", "kind", "refused")
 
-    def __init__(self, channel: bytes) -> None:
+    def __init__(self, channel: bytes, kind: Kind = CLASSIC) -> None:
         self.channel = channel
+        self.kind = kind
         self.active = False
         self.refused: RedisError | None = None
         self.closed = False
