@@ -14,9 +14,9 @@ import trio
 from common.quote import quote
 from common.redis.discovery import open_first
 from common.redis.errors import RedisError
+from common.redis.slots import parse_slots
 from common.redis.subscription import CLASSIC
 from common.redis.survey import SLOTS_QUESTION
-from common.redis.slots import parse_slots
 from common.redis.wanted import Leg
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Anchor:
             self._online = trio.Event()
 
     def _candidates(self) -> list[Address]:
-        """Every node that may be had, each once: first those that are known, in no order, and last the one just lost."""
+        """Every node that may be had, each once: those that are known, in no order, and last the one just lost."""
         known = list(self._known())
         self._rng.shuffle(known)
         return sorted(dict.fromkeys([*known, *self._seeds]), key=lambda address: address == self._left)

@@ -17,7 +17,13 @@ import trio
 from common.histogram import Histogram
 from common.redis.anchor import Anchor
 from common.redis.attempts import Attempts
-from common.redis.errors import OutageError, RedisConnectionError, RedisTimeoutError
+from common.redis.errors import (
+    OutageError,
+    RedisConnectionError,
+    RedisRefused,
+    RedisTimeoutError,
+    RedisUnavailable,
+)
 from common.redis.homes import Homes
 from common.redis.node import NodeOpener
 from common.redis.session import bounded
@@ -190,7 +196,8 @@ class ClusterLink:
             remarks.append(f"{homes.slots.unserved} slots of the cluster have no node")
         lost = [home for home in homes.all if home.aimed and home.node is None]
         remarks += [
-            f"no connection to {self._opener.where(home.address)}: {len(home.aimed)} subscriptions wait" for home in lost
+            f"no connection to {self._opener.where(home.address)}: {len(home.aimed)} subscriptions wait"
+            for home in lost
         ]
         if any(home.deaf for home in homes.live):
             remarks.append(f"the user may not SSUBSCRIBE: a moved slot is noticed within {POLLING:g} s")
@@ -250,7 +257,7 @@ class ClusterLink:
                 raise RedisConnectionError("no connection to Redis")
             return await self._anchor.node.session.request(*args)
 
-        async def question(node: Node, asking: bool) -> object:  # noqa: FBT001 - `Homes.ask` says it so
+        async def question(node: Node, asking: bool) -> object:
             return await node.session.request(*args, asking=asking)
 
         return await self._homes.ask(slot_of(key), question)
@@ -268,7 +275,7 @@ class ClusterLink:
         key = args[1]
         name = key if isinstance(key, bytes) else str(key).encode()
 
-        async def question(node: Node, asking: bool) -> object:  # noqa: FBT001 - as above
+        async def question(node: Node, asking: bool) -> object:
             return await node.session.reads.read(*args, sending=sending, asking=asking)
 
         return await self._homes.ask(slot_of(name), question, self._wanted.get(KEYSPACE_PREFIX + name))
@@ -281,10 +288,22 @@ class ClusterLink:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See `RedisLink`."""
+        refused: RedisRefused | RedisUnavailable | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._homes.run)
             nursery.start_soon(self._survey.run)
-            await self._anchor.run(task_status)
+            try:
+                await self._anchor.run(task_status)
+            except (RedisRefused, RedisUnavailable) as error:
+                # Alone, not as one of a group: the nursery has nothing else to say.
+                refused = error
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            try:
+                raise refused
+            finally:
+                # Else its traceback leads to this frame, and the frame back to it.
+                del refused
 
     def _exhausted(self) -> None:
         with self._wanted.barrier("on_exhausted"):

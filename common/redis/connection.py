@@ -75,8 +75,8 @@ class Connection:
         on_messages: Callable[[Batch, float], Awaitable[None]],
         on_active: Callable[[Subscription], None],
         on_refused: Callable[[Subscription, RedisError], None],
-        on_dropped: Callable[[Subscription], None],
         on_round_trip: Callable[[float], None],
+        on_dropped: Callable[[Subscription], None] | None = None,
         log: Logger,
     ) -> None:
         self.last_byte = trio.current_time()
@@ -183,6 +183,10 @@ class Connection:
             self._queue(command + encode("PING"), Farewell(channel, waited_for=waited_for))
         else:
             self._queue(command, Acknowledgement(kind.unsubscribe, subscription, waited_for=waited_for))
+
+    def hears(self, channel: bytes) -> bool:
+        """Whether messages of `channel` are handed on."""
+        return channel in self._active or channel in self._active_shard
 
     def _active_of(self, kind: Kind) -> dict[bytes, Subscription]:
         return self._active_shard if kind is SHARD else self._active
@@ -323,7 +327,7 @@ class Connection:
     def _take_end(self, channel: object) -> None:
         """A shard channel is over on this node. Where that was our own wish, it is not active any more."""
         subscription = self._active_shard.pop(channel, None) if isinstance(channel, bytes) else None
-        if subscription is not None:
+        if subscription is not None and self._on_dropped is not None:
             self._on_dropped(subscription)
 
     # -- the writer ---------------------------------------------------------------------------------------------------

@@ -216,7 +216,9 @@ class Homes:
         self._wanted.confirm(wish)
 
     def _lacks(self, wish: Wish, home: Home) -> bool:
-        needed = [kind for _, kind in wish.plan.at_home(wish.channel) if not (home.deaf and self._is_canary(wish, kind))]
+        needed = [
+            kind for _, kind in wish.plan.at_home(wish.channel) if not (home.deaf and self._is_canary(wish, kind))
+        ]
         return len(wish.legs) < len(needed)
 
     def _is_canary(self, wish: Wish, kind: object) -> bool:
@@ -358,6 +360,10 @@ class Homes:
     def _follow(self, error: RedirectionError, home: Home) -> Address | None:
         self.redirections += 1
         return target_of(error, home.address)
+
+    async def node_of(self, address: Address) -> Node:
+        """The node at `address`, with a connection. Raises RedisConnectionError if there is none in time."""
+        return (await self._connect(address))[1]
 
     async def _connect(self, address: Address) -> tuple[Home, Node]:
         home = self._obtain(address)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
 import trio
 
 from common.histogram import Histogram
@@ -36,35 +35,20 @@ from common.redis.opening import Opener
 from common.redis.policy import LinkPolicy, Replica
 from common.redis.role import RoleWatch
 from common.redis.session import Session, bounded
-from common.redis.subscription import CLASSIC, Subscription
+from common.redis.state import LinkState, NodeState
+from common.redis.subscription import Subscription
 from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from common.logs import Logger
-    from common.redis.opening import Opened
-    from common.redis.subscription import Kind
+    from common.redis.opening import Connect, Opened
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-__all__ = ["Link", "LinkHandler", "LinkPolicy", "LinkState", "RedisRefused", "RedisUnavailable", "Replica"]
-
-
-@attrs.frozen
-class LinkState:
-    """What a link is doing, for diagnostics. `since` is a `trio.current_time`; `url` has no secret in it.
-
-    `state` is one of `idle` (not started), `connecting`, `waiting` (for the next attempt), `online`, `stopped`;
-    `attempt` counts the attempts of this outage.
-    """
-
-    state: str
-    attempt: int
-    since: float
-    url: str
-    subscriptions: int
+__all__ = ["Link", "LinkHandler", "LinkPolicy", "RedisRefused", "RedisUnavailable", "Replica"]
 
 
 class Link:
@@ -73,8 +57,7 @@ class Link:
     seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
     `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
-    socket; it may raise OSError. `on_dropped` is told of each shard channel that the server has ended by itself: its
-    subscription waits until the next connection, or for `unsubscribe`.
+    socket.
     """
 
     def __init__(
@@ -87,17 +70,17 @@ class Link:
         handler: LinkHandler,
         log: Logger,
         rng: random.Random,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
-        on_dropped: Callable[[bytes], None] | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
+        self.role_changes = 0
+        self.redirections = 0
         self.round_trips = Histogram()
         self._url = url
         self._client_name = client_name
         self._policy = policy
         self._handler = handler
-        self._on_dropped = on_dropped
         self._log = log
         self._rng = rng
         self._opener = Opener(
@@ -144,15 +127,20 @@ class Link:
 
     def describe(self) -> LinkState:
         """What it is doing now."""
-        return LinkState(self._state, self._attempt, self._since, self._url.masked(), len(self._subscriptions))
+        subscriptions = len(self._subscriptions)
+        nodes = []
+        if self._session is not None:
+            state = "online" if self.online else "connecting"
+            nodes.append(NodeState(address(self._url), self._role.role, "", state, subscriptions))
+        return LinkState(self._state, self._attempt, self._since, self._url.masked(), subscriptions, tuple(nodes))
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
 
-    def subscribe(self, channel: bytes, kind: Kind = CLASSIC) -> Subscription:
+    def subscribe(self, channel: bytes) -> Subscription:
         """Listen to `channel` from now until `unsubscribe`, over reconnects. A second call returns the same."""
         subscription = self._subscriptions.get(channel)
         if subscription is None:
-            subscription = self._subscriptions[channel] = Subscription(channel, kind)
+            subscription = self._subscriptions[channel] = Subscription(channel)
             if self._session is not None:
                 self._session.connection.subscribe(subscription)
         return subscription
@@ -189,24 +177,21 @@ class Link:
         asked = self._session is not None
         if not subscription.active:
             await bounded(subscription.wait_settled, self._policy.request_timeout)
+        subscription.check()
         if subscription.active:
             return
-        if subscription.refused is not None:
-            # One refusal may have many waiters: each raises an exception of its own.
-            raise type(subscription.refused)(*subscription.refused.args) from subscription.refused
-        if subscription.closed:
-            raise RedisConnectionError("unsubscribed while waiting for Redis")
         if not asked:
             raise RedisTimeoutError("no connection to Redis")
         self._note_timeout("SUBSCRIBE")
         raise RedisTimeoutError(f"no answer to SUBSCRIBE for {self._policy.request_timeout:g}s")
 
-    async def request(self, *args: bytes | str | int) -> object:
+    async def request(self, *args: bytes | str | int, key: bytes | str | None = None) -> object:
         """Ask Redis, on the connection that lives now, and return the answer, `request_timeout` later at most.
 
-        Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError, or the ResponseError with which
-        Redis refuses.
+        `key` is without meaning here. Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError,
+        or the ResponseError with which Redis refuses.
         """
+        del key
         if self._session is None or not self.online:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.request(*args)
@@ -270,7 +255,6 @@ class Link:
             on_messages=self._handler.on_messages,
             on_active=self._acknowledged,
             on_refused=self._refused,
-            on_dropped=self._dropped,
             on_round_trip=self.round_trips.observe,
             on_timeout=self._note_timeout,
             rng=self._rng,
@@ -346,12 +330,6 @@ class Link:
     def _refused(self, subscription: Subscription, error: RedisError) -> None:
         with self._barrier("on_refused"):
             self._handler.on_refused(subscription.channel, error)
-
-    def _dropped(self, subscription: Subscription) -> None:
-        subscription.rearm(trio.current_time())
-        if self._on_dropped is not None:
-            with self._barrier("on_dropped"):
-                self._on_dropped(subscription.channel)
 
     def _enter(self, state: str, attempt: int) -> None:
         self._state = state

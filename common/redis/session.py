@@ -45,9 +45,9 @@ class Session:
         on_messages: Callable[[Batch, float], Awaitable[None]],
         on_active: Callable[[Subscription], None],
         on_refused: Callable[[Subscription, RedisError], None],
-        on_dropped: Callable[[Subscription], None],
         on_round_trip: Callable[[float], None],
         on_timeout: Callable[[str], None],
+        on_dropped: Callable[[Subscription], None] | None = None,
         rng: random.Random,
         log: Logger,
     ) -> None:
@@ -75,8 +75,10 @@ class Session:
             log=log,
         )
 
-    async def request(self, *args: bytes | str | int) -> object:
-        """See `Link.request`."""
+    async def request(self, *args: bytes | str | int, asking: bool = False) -> object:
+        """See `RedisLink.request`. `asking`: of a cluster's node that the key is on its way to, in one write."""
+        if asking:
+            self.connection.request("ASKING", waited_for=False)
         reply = self.connection.request(*args)
         if not await self._in_time(reply):
             self._on_timeout(reply.command)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from common.redis.errors import RedisConnectionError
+
 if TYPE_CHECKING:
     from common.redis.errors import RedisError
 
@@ -59,6 +61,16 @@ class Subscription:
     def settled(self) -> bool:
         """Whether there is nothing to wait for: active, refused or closed."""
         return self.active or self.refused is not None or self.closed
+
+    def check(self) -> None:
+        """Raise the error with which Redis refused it, or RedisConnectionError if it is closed; not if it is active."""
+        if self.active:
+            return
+        if self.refused is not None:
+            # One refusal may have many waiters: each raises an exception of its own.
+            raise type(self.refused)(*self.refused.args) from self.refused
+        if self.closed:
+            raise RedisConnectionError("unsubscribed while waiting for Redis")
 
     async def wait_settled(self) -> None:
         """Wait until it is settled. It has no deadline of its own: see `Link.wait_active`."""
