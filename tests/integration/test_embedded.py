@@ -192,9 +192,8 @@ async def test_a_given_port_in_use_is_a_clear_line(redis_server: EmbeddedRedis, 
 async def test_a_port_taken_between_choice_and_start_is_replaced(
     redis_server: EmbeddedRedis, redis_program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free_port = embedded._free_port
-    choices = [redis_server.port, redis_server.port, free_port()]
-    monkeypatch.setattr(embedded, "_free_port", lambda: choices.pop(0))
+    choices = [redis_server.port, redis_server.port, *embedded.free_ports(1)]
+    monkeypatch.setattr(embedded, "free_ports", lambda count: [choices.pop(0) for _ in range(count)])
     last = choices[-1]
     async with open_embedded_redis(program=redis_program) as redis:
         assert redis.port == last
