@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 POLLING: Final = 2.0
 """Seconds between two maps while no canary may be had: what a moved slot may be stale for."""
 
-UNSETTLED: Final = 1.0
+UNSETTLED: Final = 0.5
 """The same while something that is wanted has no node."""
 
 QUIET: Final = 30.0
@@ -330,7 +330,10 @@ class ClusterLink:
         return next((node for node in nodes if node is not None and node.session.connection.error is None), None)
 
     def _patience(self) -> float:
-        if self._homes.unsettled:
+        if self._homes.unsettled or self._homeless():
             return UNSETTLED
-        live: list[Home] = self._homes.live
-        return POLLING if any(home.deaf for home in live) else QUIET
+        return POLLING if any(home.deaf for home in self._homes.live) else QUIET
+
+    def _homeless(self) -> list[Home]:
+        """Homes without a connection at which something is to be heard."""
+        return [home for home in self._homes.all if home.aimed and home.node is None]

@@ -125,6 +125,9 @@ class Homes:
         self.slots = slots
         if changed:
             self._log.info("redis cluster's map changed", slots=len(changed), primaries=len(slots.primaries))
+        if changed and self._wanted.plan.warm and self._nursery is not None:
+            for primary in slots.primaries:
+                self._obtain(primary)
         for slot in changed:
             for wish in self._wanted.in_slot(slot):
                 wish.hops = 0
@@ -241,8 +244,9 @@ class Homes:
         """End homes that are of no more use: nothing is heard or to be heard there, and nobody asks."""
         primaries = set(self.slots.primaries)
         for home in self.all:
-            idle = trio.current_time() - home.asked_at > (IDLE if home.address in primaries else self._request_timeout)
-            if idle and not home.aimed and not home.heard:
+            owns = home.address in primaries
+            idle = trio.current_time() - home.asked_at > (IDLE if owns else self._request_timeout)
+            if idle and not home.aimed and not home.heard and not (owns and self._wanted.plan.warm):
                 home.scope.cancel()
                 del self._homes[home.address]
 

@@ -44,6 +44,11 @@ class Plan:
     homed: bool
     keyspace: bool
 
+    @property
+    def warm(self) -> bool:
+        """Whether every primary has a connection before there is a need: what is published while one opens is gone."""
+        return self.homed and not self.keyspace
+
     def slot(self, channel: bytes) -> int:
         """The slot whose home hears `channel`."""
         return slot_of(channel.removeprefix(KEYSPACE_PREFIX) if self.keyspace else channel)
