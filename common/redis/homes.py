@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from common.quote import quote
 from common.redis.errors import (
     AskError,
     BusyLoadingError,
@@ -59,7 +60,7 @@ _PASSING: Final = (AskError, BusyLoadingError, ClusterDownError, TryAgainError)
 
 
 class Homes:
-    """See the module. `redirections` counts each MOVED and ASK. It is its homes' `Keeper` and their connections' ears.
+    """See the module. `redirections` counts each MOVED and ASK that was followed. It is its homes' `Keeper` and their connections' ears.
 
     `deliver` is given all messages; `doubt` is told when the map may be out of date, with the node that knows more.
     """
@@ -173,7 +174,7 @@ class Homes:
             self.unsettled[wish] = None
             return
         target = wish.target
-        if target is not None and target.address == address and not (again and self._lacks(wish, target)):
+        if target is not None and target.address == address and (wish.legs or not again):
             return
         if target is not None:
             target.aimed.pop(wish, None)
@@ -185,11 +186,8 @@ class Homes:
 
     def drop(self, wish: Wish, *, waited_for: bool = False) -> None:
         """`wish` is wanted no longer."""
-        for leg in [*wish.legs, *([] if wish.guest is None else [wish.guest])]:
-            leg.leave(waited_for=waited_for)
-            if leg.home is not None:
-                leg.home.heard.pop(wish, None)
-        wish.legs, wish.guest = [], None
+        self._leave(wish, waited_for=waited_for)
+        self._part(wish, waited_for=waited_for)
         if wish.target is not None:
             wish.target.aimed.pop(wish, None)
         wish.target = None
@@ -198,18 +196,11 @@ class Homes:
     def _take(self, home: Home, node: Node, wish: Wish) -> None:
         """Hear `wish` at `home`, and nowhere else."""
         connection = node.session.connection
+        self._leave(wish)
+        if wish.guest is not None and wish.guest.connection is not connection:
+            self._part(wish)
         guest, wish.guest = wish.guest, None
-        for leg in wish.legs:
-            leg.leave()
-            if leg.home is not None:
-                leg.home.heard.pop(wish, None)
-        if guest is not None and guest.connection is not connection:
-            guest.leave()
-            if guest.home is not None:
-                guest.home.heard.pop(wish, None)
-            guest = None
         self._wanted.interrupt(wish, trio.current_time())
-        wish.legs = []
         for channel, kind in wish.plan.at_home(wish.channel):
             if guest is not None and kind is CLASSIC:
                 wish.legs.append(guest)
@@ -218,11 +209,21 @@ class Homes:
         home.heard[wish] = None
         self._wanted.confirm(wish)
 
-    def _lacks(self, wish: Wish, home: Home) -> bool:
-        needed = [
-            kind for _, kind in wish.plan.at_home(wish.channel) if not (home.deaf and self._is_canary(wish, kind))
-        ]
-        return len(wish.legs) < len(needed)
+    def _leave(self, wish: Wish, *, waited_for: bool = False) -> None:
+        """Hear `wish` at no home any more, but for its guest."""
+        for leg in wish.legs:
+            leg.leave(waited_for=waited_for)
+            if leg.home is not None and (wish.guest is None or wish.guest.home is not leg.home):
+                leg.home.heard.pop(wish, None)
+        wish.legs = []
+
+    def _part(self, wish: Wish, *, waited_for: bool = False) -> None:
+        """Hear `wish` as a guest no more."""
+        guest, wish.guest = wish.guest, None
+        if guest is not None:
+            guest.leave(waited_for=waited_for)
+            if guest.home is not None and guest.home not in [leg.home for leg in wish.legs]:
+                guest.home.heard.pop(wish, None)
 
     def _is_canary(self, wish: Wish, kind: object) -> bool:
         return wish.plan.keyspace and kind is SHARD
@@ -294,29 +295,28 @@ class Homes:
         if leg is wish.guest:
             wish.guest = None
             return
-        if leg in wish.legs:
+        if self._is_canary(wish, leg.kind) and not isinstance(error, (MovedError, *_PASSING)):
+            if not home.deaf:
+                self._log.warning(
+                    "redis cluster's map is polled",
+                    warning="the user may not SSUBSCRIBE: a slot that moves is noticed late",
+                    address=self._opener.where(home.address),
+                    error=quote(str(error)),
+                )
+            home.deaf = True
+            self._doubt(None)
             wish.legs.remove(leg)
+            self._wanted.confirm(wish)
+            return
+        # Of a pair, the other half is of no use alone.
+        self._leave(wish)
+        self._wanted.interrupt(wish, trio.current_time())
         if isinstance(error, MovedError):
             self.redirections += 1
-            for other in wish.legs:
-                # Of a pair, the other half hears nothing there either.
-                other.leave()
-            wish.legs = []
-            home.heard.pop(wish, None)
-            self._wanted.interrupt(wish, trio.current_time())
             self.moved(error.slot, target_of(error, home.address), wish)
         elif isinstance(error, _PASSING):
             self.unsettled[wish] = None
             self._doubt(None)
-        elif self._is_canary(wish, leg.kind):
-            if not home.deaf:
-                self._log.warning(
-                    "redis cluster: the user may not SSUBSCRIBE, so its map is read every 2 s",
-                    address=self._opener.where(home.address),
-                    error=str(error),
-                )
-            home.deaf = True
-            self._wanted.confirm(wish)
         else:
             self._wanted.refuse(wish, error)
 
@@ -381,12 +381,9 @@ class Homes:
     async def _hear_guest(self, wish: Wish, home: Home, node: Node) -> None:
         """Subscribe to the wish's channel at the node that its slot is on its way to, within `request_timeout`."""
         connection = node.session.connection
+        if wish.guest is not None and wish.guest.connection is not connection:
+            self._part(wish)
         guest = wish.guest
-        if guest is not None and guest.connection is not connection:
-            guest.leave()
-            if guest.home is not None:
-                guest.home.heard.pop(wish, None)
-            guest = None
         if guest is None and wish.target is not home:
             guest = wish.guest = Leg(wish.channel, CLASSIC, wish, connection, home)
             home.heard[wish] = None
