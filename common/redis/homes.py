@@ -60,9 +60,10 @@ _PASSING: Final = (AskError, BusyLoadingError, ClusterDownError, TryAgainError)
 
 
 class Homes:
-    """See the module. `redirections` counts each MOVED and ASK that was followed. It is its homes' `Keeper` and their connections' ears.
+    """See the module. It is its homes' `Keeper` and their connections' `Ears`.
 
-    `deliver` is given all messages; `doubt` is told when the map may be out of date, with the node that knows more.
+    `redirections` counts each MOVED and ASK that was followed. `deliver` is given all messages; `doubt` is told when
+    the map may be out of date, with the node that knows more.
     """
 
     def __init__(
@@ -273,7 +274,9 @@ class Homes:
                 wish.guest.close()
                 wish.guest = None
         home.heard.clear()
-        self._doubt(None)
+        if home.address in self._homes:
+            # Else it is we who have ended it.
+            self._doubt(None)
 
     # -- what their connections say -----------------------------------------------------------------------------------
 
