@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
 import attrs
 import trio
-from redis.exceptions import NoPermissionError, RedisError
 
 from common.admin.sockets import obstacle
 from common.config import Settings, describe
@@ -21,10 +20,11 @@ from common.early import allow_opentelemetry
 from common.exits import Exit
 from common.logs import make_logger
 from common.quote import quote, quote_url
+from common.redis.errors import NoPermissionError, RedisError, RedisRefused, RedisUnavailable
 from common.redis.handler import Deaf
 from common.redis.handshake import ROLE_QUESTION
-from common.redis.link import Link, RedisRefused, RedisUnavailable
-from common.redis.policy import policy_of
+from common.redis.links import RedisLink, make_link
+from common.redis.policy import Channels, policy_of
 from common.tracing import EXTRA, endpoint, installed
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ _LONGEST_WORD: Final = 40
 _FORBIDDEN_COMMAND: Final = re.compile(r"permissions? to run the '")
 """What Redis says of a command; of a key or a channel it speaks of access."""
 
-Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
+Look = Callable[["RedisLink"], Awaitable[tuple[bool, str]]]
 """What a daemon asks of Redis besides: whether all is well, and a line that says how it is."""
 
-Probe = Callable[["Link"], Awaitable[None]]
+Probe = Callable[["RedisLink"], Awaitable[None]]
 """Asks Redis once for everything that the daemon needs, and changes nothing. Raises the RedisError of what it lacks."""
 
 
@@ -63,7 +63,7 @@ async def check(daemon: Daemon[S], settings: S, out: TextIO) -> int:
     trouble = obstacle(settings.admin_listen_addr)
     if trouble is not None:
         out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
-    answers = await check_redis(daemon.name, settings, out, daemon.check, daemon.probe)
+    answers = await check_redis(daemon.name, settings, out, daemon.channels, daemon.check, daemon.probe)
     return Exit.OK if answers and traces and trouble is None else Exit.FAILED
 
 
@@ -80,13 +80,18 @@ def _check_traces(settings: Settings, out: TextIO) -> bool:
 
 
 async def check_redis(
-    name: str, settings: DaemonSettings, out: TextIO, look: Look | None = None, probe: Probe | None = None
+    name: str,
+    settings: DaemonSettings,
+    out: TextIO,
+    channels: Channels,
+    look: Look | None = None,
+    probe: Probe | None = None,
 ) -> bool:
     """Print whether Redis gives the daemon `name` what it needs; return whether it does.
 
     What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check.
     """
-    failure, lines = await _try_redis(name, settings, look, probe)
+    failure, lines = await _try_redis(name, settings, channels, look, probe)
     if failure is not None:
         out.write(f"redis: FAILED: {quote(str(failure))}\n")
         return False
@@ -95,19 +100,21 @@ async def check_redis(
 
 
 async def _try_redis(
-    name: str, settings: DaemonSettings, look: Look | None, probe: Probe | None
+    name: str, settings: DaemonSettings, channels: Channels, look: Look | None, probe: Probe | None
 ) -> tuple[BaseException | None, list[str]]:
     """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
     policy = attrs.evolve(policy_of(settings, max_retries=1), wait_for_loading=False)
     log = make_logger("error", name, _Silence())
-    link = Link(
+    link = make_link(
         url=settings.redis_url,
         password=settings.redis_password,
+        sentinel_password=settings.sentinel_password,
         client_name=f"{name}-check",
         policy=policy,
         handler=Deaf(),
         log=log,
         rng=random.SystemRandom(),
+        channels=channels,
     )
     failure: BaseException | None = None
     lines: list[str] = []
@@ -127,7 +134,7 @@ async def _try_redis(
     return failure, lines
 
 
-async def _probe(link: Link, probe: Probe) -> list[str]:
+async def _probe(link: RedisLink, probe: Probe) -> list[str]:
     """Try what serving needs. A refusal of the name that was tried says nothing of other names: that is a warning."""
     try:
         await probe(link)
@@ -138,7 +145,7 @@ async def _probe(link: Link, probe: Probe) -> list[str]:
     return []
 
 
-async def try_subscribe(link: Link, channel: bytes) -> None:
+async def try_subscribe(link: RedisLink, channel: bytes) -> None:
     """Subscribe to `channel` and take it back. Raises the RedisError of a refusal."""
     try:
         await link.wait_active(link.subscribe(channel))
@@ -146,7 +153,7 @@ async def try_subscribe(link: Link, channel: bytes) -> None:
         link.unsubscribe(channel)
 
 
-async def _server(link: Link) -> str:
+async def _server(link: RedisLink) -> str:
     """Which server it is, in its own words; empty where it does not say. HELLO needs no right of the user's."""
     answer = await link.request(*ROLE_QUESTION)
     said = [answer.get(name) for name in (b"server", b"version")] if isinstance(answer, dict) else []

@@ -27,8 +27,8 @@ from common.daemons import OPS
 from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
 from common.redis.handler import Deaf
-from common.redis.link import Link
-from common.redis.policy import Replica, policy_of
+from common.redis.links import RedisLink, make_link
+from common.redis.policy import Channels, Replica, policy_of
 
 if TYPE_CHECKING:
     import random
@@ -162,7 +162,7 @@ class History:
     """See the module. `link` is its own; `run` runs it. `wall` tells the time in seconds since 1970."""
 
     def __init__(
-        self, link: Link, keys: Keys, keep_seconds: float, log: Logger, *, wall: Callable[[], float] = time.time
+        self, link: RedisLink, keys: Keys, keep_seconds: float, log: Logger, *, wall: Callable[[], float] = time.time
     ) -> None:
         self.working = False
         """Whether the last sample was recorded; not before the first was."""
@@ -279,17 +279,19 @@ class History:
                 await trio.sleep(_RESTART_DELAY)
 
 
-def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
+def make_history_link(settings: OpsSettings, log: Logger, rng: random.Random) -> RedisLink:
     """The link that a `History` needs, not yet running. It never gives up."""
     policy = attrs.evolve(policy_of(settings, max_retries=0), replica=Replica.REFUSE)
-    return Link(
+    return make_link(
         url=settings.redis_url,
         password=settings.redis_password,
+        sentinel_password=settings.sentinel_password,
         client_name=OPS.name,
         policy=policy,
         handler=Deaf(),
         log=log,
         rng=rng,
+        channels=Channels.NONE,
     )
 
 

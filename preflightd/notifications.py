@@ -13,7 +13,7 @@ from common.redis.errors import RedisConnectionError, RedisError, StalledError
 if TYPE_CHECKING:
     from common.logs import Logger
     from common.metrics import HashFigures
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
 
 _NAME: Final = b"notify-keyspace-events"
 _LONGEST_FLAGS: Final = 64
@@ -53,7 +53,7 @@ def _mend(flags: str) -> str:
     return f"{_MEND} {flags}{_missing(flags)}"
 
 
-async def look(link: Link) -> tuple[bool, str]:
+async def look(link: RedisLink) -> tuple[bool, str]:
     """Ask Redis: whether all is well, and a line that says how it is."""
     try:
         flags = await _ask(link)
@@ -67,7 +67,7 @@ async def look(link: Link) -> tuple[bool, str]:
     return True, f"redis notifies of changed hashes (notify-keyspace-events={flags!r})"
 
 
-async def warn(link: Link, log: Logger) -> None:
+async def warn(link: RedisLink, log: Logger) -> None:
     """Log a warning unless Redis notifies; called whenever the link has come online: a restart may have changed it.
 
     A connection that ends before it has answered is no warning: the link says so itself, and the next one is asked.
@@ -86,7 +86,7 @@ async def warn(link: Link, log: Logger) -> None:
         log.info("keyspace notifications", hint=lacking)
 
 
-async def note(link: Link, figures: HashFigures) -> None:
+async def note(link: RedisLink, figures: HashFigures) -> None:
     """Note whether Redis notifies now; without an answer it is unknown."""
     try:
         figures.notifications = "on" if problem(await _ask(link)) is None else "off"
@@ -98,7 +98,7 @@ def _unknown(error: RedisError) -> str:
     return f"can't tell whether redis notifies of changed hashes: {quote(str(error))}"
 
 
-async def _ask(link: Link) -> str:
+async def _ask(link: RedisLink) -> str:
     reply = await link.request("CONFIG", "GET", _NAME)
     value = reply.get(_NAME) if isinstance(reply, dict) else None
     return quote(value, _LONGEST_FLAGS) if isinstance(value, bytes) else ""

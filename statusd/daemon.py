@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from common.check import try_subscribe
 from common.daemon import Daemon
+from common.redis.policy import Channels
 from statusd.route import route
 from statusd.settings import StatusSettings
 from statusd.topic import StatusTopic
@@ -15,19 +16,19 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.metrics import Counters
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.tracing import Tracer
 
 
 def _make_topic(
-    settings: StatusSettings, counters: Counters, tracer: Tracer, log: Logger, link: Link
+    settings: StatusSettings, counters: Counters, tracer: Tracer, log: Logger, link: RedisLink
 ) -> Callable[[bytes], StatusTopic]:
     # What it forwards is traced by the hub.
     del link, tracer
     return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
 
 
-async def _probe(link: Link) -> None:
+async def _probe(link: RedisLink) -> None:
     await try_subscribe(link, b"check:check")
 
 
@@ -39,6 +40,7 @@ STATUSD: Final = Daemon(
     settings=StatusSettings,
     path="/{runid}:{channel}",
     make_route=lambda _settings: route,
+    channels=Channels.MESSAGES,
     make_topic=_make_topic,
     probe=_probe,
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from common.daemon import DaemonService
     from common.fanout import Topic
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.telemetry.values import WorkerStatus
     from common.web.peer import Peer
 
@@ -107,7 +107,7 @@ class _Pieces:
 _render: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def _link(link: Link) -> dict[str, object]:
+def _link(link: RedisLink) -> dict[str, object]:
     state = link.describe()
     return {
         "state": state.state,

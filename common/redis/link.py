@@ -16,7 +16,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
 import trio
 
 from common.histogram import Histogram
@@ -36,34 +35,20 @@ from common.redis.opening import Opener
 from common.redis.policy import LinkPolicy, Replica
 from common.redis.role import RoleWatch
 from common.redis.session import Session, bounded
+from common.redis.state import LinkState, NodeState
 from common.redis.subscription import Subscription
 from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from common.logs import Logger
-    from common.redis.opening import Opened
+    from common.redis.opening import Connect, Opened
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-__all__ = ["Link", "LinkHandler", "LinkPolicy", "LinkState", "RedisRefused", "RedisUnavailable", "Replica"]
-
-
-@attrs.frozen
-class LinkState:
-    """What a link is doing, for diagnostics. `since` is a `trio.current_time`; `url` has no secret in it.
-
-    `state` is one of `idle` (not started), `connecting`, `waiting` (for the next attempt), `online`, `stopped`;
-    `attempt` counts the attempts of this outage.
-    """
-
-    state: str
-    attempt: int
-    since: float
-    url: str
-    subscriptions: int
+__all__ = ["Link", "LinkHandler", "LinkPolicy", "RedisRefused", "RedisUnavailable", "Replica"]
 
 
 class Link:
@@ -72,7 +57,7 @@ class Link:
     seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
     `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
-    socket; it may raise OSError.
+    socket.
     """
 
     def __init__(
@@ -85,10 +70,12 @@ class Link:
         handler: LinkHandler,
         log: Logger,
         rng: random.Random,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
+        self.role_changes = 0
+        self.redirections = 0
         self.round_trips = Histogram()
         self._url = url
         self._client_name = client_name
@@ -140,7 +127,12 @@ class Link:
 
     def describe(self) -> LinkState:
         """What it is doing now."""
-        return LinkState(self._state, self._attempt, self._since, self._url.masked(), len(self._subscriptions))
+        subscriptions = len(self._subscriptions)
+        nodes = []
+        if self._session is not None:
+            state = "online" if self.online else "connecting"
+            nodes.append(NodeState(address(self._url), self._role.role, "", state, subscriptions))
+        return LinkState(self._state, self._attempt, self._since, self._url.masked(), subscriptions, tuple(nodes))
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
 
@@ -185,24 +177,21 @@ class Link:
         asked = self._session is not None
         if not subscription.active:
             await bounded(subscription.wait_settled, self._policy.request_timeout)
+        subscription.check()
         if subscription.active:
             return
-        if subscription.refused is not None:
-            # One refusal may have many waiters: each raises an exception of its own.
-            raise type(subscription.refused)(*subscription.refused.args) from subscription.refused
-        if subscription.closed:
-            raise RedisConnectionError("unsubscribed while waiting for Redis")
         if not asked:
             raise RedisTimeoutError("no connection to Redis")
         self._note_timeout("SUBSCRIBE")
         raise RedisTimeoutError(f"no answer to SUBSCRIBE for {self._policy.request_timeout:g}s")
 
-    async def request(self, *args: bytes | str | int) -> object:
+    async def request(self, *args: bytes | str | int, key: bytes | str | None = None) -> object:
         """Ask Redis, on the connection that lives now, and return the answer, `request_timeout` later at most.
 
-        Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError, or the ResponseError with which
-        Redis refuses.
+        `key` is without meaning here. Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError,
+        or the ResponseError with which Redis refuses.
         """
+        del key
         if self._session is None or not self.online:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.request(*args)

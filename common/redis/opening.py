@@ -7,6 +7,7 @@ name that it gave up on: the next one waits for the same (`common.names`).
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,11 +21,12 @@ from common.redis.transport import Steps, address, explain, open_stream, peer_ad
 from common.secret import SecretError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from common.redis.url import RedisURL
     from common.secret import Secret
 
+
+Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens the socket to a host and port in place of the network; may raise OSError."""
 
 _TLS_HINT: Final = "; where the port speaks TLS the URL must begin with rediss://"
 
@@ -45,7 +47,7 @@ class Opened:
 class Opener:
     """See the module. `within` is in seconds; `on_timeout` is told the command that got no answer in time.
 
-    `password` is used when `url` has none. `connect` replaces the opening of the socket; it may raise OSError.
+    `password` is used when `url` has none. `connect` replaces the opening of the socket.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Opener:
         *,
         url: RedisURL,
         password: Secret | None = None,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        connect: Connect | None = None,
         within: float,
         reply_limit: int,
         on_timeout: Callable[[str], None],
@@ -92,7 +94,7 @@ class Opener:
             if self._connect is None:
                 return await open_stream(self._url, steps, self._names, at)
             steps.enter("TCP")
-            return await self._connect()
+            return await self._connect(self._url.host, self._url.port)
         except (OSError, ValueError) as error:
             raise RedisConnectionError(explain(error, self._url)) from error
 

@@ -10,6 +10,17 @@ import attrs
 from common.redis.resp import REPLY_LIMIT
 
 
+class Channels(Enum):
+    """What a link subscribes to: in a cluster it decides where."""
+
+    MESSAGES = "messages"
+    """Channels that somebody publishes to: any node of a cluster tells, or the one that owns a shard channel's slot."""
+    KEYSPACE = "keyspace"
+    """Notifications about keys, `__keyspace@0__:<key>`: told only by the nodes that have the key."""
+    NONE = "none"
+    """It only asks."""
+
+
 class Replica(Enum):
     """What a link does on a server that is a replica. In each case it is logged once."""
 

@@ -26,7 +26,8 @@ class RoleWatch:
         self._policy = policy
         self._where = where
         self._log = log
-        self._role: str | None = None
+        self.role: str | None = None
+        """As the server last said; None where none has yet."""
         self._replica_told = False
 
     async def run(self, connection: Connection) -> None:
@@ -48,7 +49,7 @@ class RoleWatch:
         if role is None:
             # A proxy that does not tell, or a connection that ends.
             return
-        before, self._role = self._role, role
+        before, self.role = self.role, role
         if role == PRIMARY:
             if self._replica_told:
                 self._log.info("redis is a primary again", address=self._where)

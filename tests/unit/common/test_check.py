@@ -13,7 +13,8 @@ from common import check as module
 from common.check import check, check_redis, write_configuration
 from common.config import UnixAddress, load
 from common.exits import Exit
-from common.redis.link import Link
+from common.redis.links import make_link
+from common.redis.policy import Channels
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD
@@ -36,7 +37,7 @@ FOREIGN = b"-NOPERM No permissions to access a %b\r\n"
 async def redis(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedRedis]:
     """The server that `check` finds, whatever is configured."""
     async with open_scripted_redis() as scripted:
-        monkeypatch.setattr(module, "Link", partial(Link, connect=scripted.connect))
+        monkeypatch.setattr(module, "make_link", partial(make_link, connect=scripted.connect))
         yield scripted
 
 
@@ -172,7 +173,7 @@ async def test_without_questions_of_its_own_a_daemon_is_content_with_a_connectio
     autojump_clock: MockClock, redis: ScriptedRedis
 ) -> None:
     out = io.StringIO()
-    assert await check_redis("opsd", StatusSettings(), out)
+    assert await check_redis("opsd", StatusSettings(), out, Channels.NONE)
     assert out.getvalue() == "redis: OK\n"
     assert redis.asked(b"SUBSCRIBE") == redis.asked(b"HGETALL") == []
     assert redis.asked(b"HELLO")[0][-1] == b"opsd-check"
