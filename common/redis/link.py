@@ -228,13 +228,9 @@ class Link:
         asked = self._session is not None
         if not subscription.active:
             await bounded(subscription.wait_settled, self._policy.request_timeout)
+        subscription.check()
         if subscription.active:
             return
-        if subscription.refused is not None:
-            # One refusal may have many waiters: each raises an exception of its own.
-            raise type(subscription.refused)(*subscription.refused.args) from subscription.refused
-        if subscription.closed:
-            raise RedisConnectionError("unsubscribed while waiting for Redis")
         if not asked:
             raise RedisTimeoutError("no connection to Redis")
         self._note_timeout("SUBSCRIBE", self._policy.request_timeout)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from common.redis.cluster import ClusterLink
 from common.redis.link import Link
 from common.redis.sentinels import Sentinels
 
@@ -122,8 +123,17 @@ def make_link(
     attempt. `connect` replaces the opening of every socket. Raises ValueError for what is not supported.
     """
     if url.topology == "cluster":
-        raise ValueError(f"{url.scheme}+cluster:// is not supported yet")
-    del channels
+        return ClusterLink(
+            url=url,
+            password=password,
+            client_name=client_name,
+            policy=policy,
+            handler=handler,
+            log=log,
+            rng=rng,
+            channels=channels,
+            connect=connect,
+        )
     endpoint = None
     if url.topology == "sentinel":
         endpoint = Sentinels(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from common.logs import Logger
-    from common.redis.connection import Batch, Reply
+    from common.redis.answers import Reply
+    from common.redis.connection import Batch
     from common.redis.errors import RedisError
     from common.redis.opening import Opened
     from common.redis.policy import LinkPolicy
@@ -49,6 +50,7 @@ class Session:
         on_refused: Callable[[Subscription, RedisError], None],
         on_round_trip: Callable[[float], None],
         on_timeout: Callable[[str], None],
+        on_dropped: Callable[[Subscription], None] | None = None,
         rng: random.Random,
         log: Logger,
     ) -> None:
@@ -66,6 +68,7 @@ class Session:
             on_messages=on_messages,
             on_active=on_active,
             on_refused=on_refused,
+            on_dropped=on_dropped,
             on_round_trip=on_round_trip,
             log=log,
         )
@@ -87,8 +90,10 @@ class Session:
             self.over.set()
             await trio.aclose_forcefully(self._stream)
 
-    async def request(self, *args: bytes | str | int) -> object:
-        """See `Link.request`."""
+    async def request(self, *args: bytes | str | int, asking: bool = False) -> object:
+        """See `RedisLink.request`. `asking`: of a cluster's node that the key is on its way to, in one write."""
+        if asking:
+            self.connection.request("ASKING", waited_for=False)
         reply = self.connection.request(*args)
         if not await self._in_time(reply):
             self._on_timeout(reply.command)

@@ -141,13 +141,6 @@ async def test_it_has_a_session_of_its_own(redis_server: EmbeddedRedis) -> None:
     assert os.getsid(redis_server.pid) == redis_server.pid
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """What lies in the directory for temporary files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return lambda: [path.name for path in tmp_path.iterdir()]
-
-
 async def test_process_and_directory_go_with_the_block(redis_program: Path, temporary: Callable[[], list[str]]) -> None:
     async with open_embedded_redis(program=redis_program) as redis:
         pid = redis.pid
