@@ -116,7 +116,7 @@ class ClusterLink:
             attempts=self._attempts,
             seeds=url.hosts,
             known=lambda: self._homes.slots.nodes,
-            apply=self._apply,
+            apply=self._homes.apply,
             deliver=self._deliver,
             handler=handler,
             log=log,
@@ -322,8 +322,8 @@ class ClusterLink:
         finally:
             self._delivering.release()
 
-    def _apply(self, slots: SlotMap) -> None:
-        self._homes.apply(slots)
+    def _apply(self, slots: SlotMap) -> bool:
+        return self._homes.apply(slots)
 
     def _pick(self) -> Node | None:
         nodes = [self._anchor.node, *(home.node for home in self._homes.live)]

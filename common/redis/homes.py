@@ -6,8 +6,9 @@ to subscribe. A node passes SPUBLISH on to all nodes of its shard, so that two h
 twice and out of order; what is published within the round trip of a move is lost instead.
 
 What leads to a move: MOVED says where, for its slot (all that is wanted there moves at the first word of it). A node
-that ends a shard channel does not say where, so it is asked for it again: its MOVED does. A map that was read anew
-moves what has another owner. A wish that was sent on `MOST_HOPS` times waits for the next map.
+that ends a shard channel does not say where, so it is asked for it again: its MOVED does. If it is a replica now, it
+takes the channel all the same and hands on what it is told, so that it is also asked for its map at once. A map that
+was read anew moves what has another owner. A wish that was sent on `MOST_HOPS` times waits for the next map.
 
 An ASK is no move: the slot is on its way. The channel gets a guest's leg at the other node, until it has moved.
 """
@@ -117,12 +118,14 @@ class Homes:
 
     # -- the map ------------------------------------------------------------------------------------------------------
 
-    def apply(self, slots: SlotMap) -> None:
-        """A map that was read anew: move what has another owner, and try again what waits for it."""
+    def apply(self, slots: SlotMap) -> bool:
+        """A map that was read anew: move what has another owner, and try again what waits for it.
+
+        Returns whether it agrees with what MOVED has said lately.
+        """
         now = trio.current_time()
         self._said = {slot: said for slot, said in self._said.items() if said[1] > now}
-        for slot, (address, _) in self._said.items():
-            slots.move(slot, address)
+        agrees = not [slot for slot, (address, _) in self._said.items() if slots.move(slot, address)]
         changed = self.slots.changes(slots)
         self.slots = slots
         if changed:
@@ -139,16 +142,19 @@ class Homes:
             wish.hops = 0
             self.place(wish, again=True)
         self.tidy()
+        return agrees
 
     def moved(self, slot: int, address: Address | None, wish: Wish | None = None) -> None:
         """A node has said that `address` owns `slot`, None where it does not know; `wish` is whom it said it to."""
-        self._doubt(None)
         if address is None:
+            self._doubt(None)
             if wish is not None:
                 self.unsettled[wish] = None
             return
         self._said[slot] = (address, trio.current_time() + TRUST)
         news = self.slots.move(slot, address)
+        if news:
+            self._doubt(None)
         # The first word of it moves all; each that has its own MOVED on the way is aimed already.
         for concerned in self._wanted.in_slot(slot) if news else [] if wish is None else [wish]:
             concerned.hops += 1
@@ -159,6 +165,7 @@ class Homes:
         if wish is not None and wish.target is not None and not wish.legs and wish.target.node is not None:
             # It is sent to where it has just been refused.
             self.unsettled[wish] = None
+            self._doubt(None)
 
     # -- wishes -------------------------------------------------------------------------------------------------------
 
@@ -197,11 +204,13 @@ class Homes:
     def _take(self, home: Home, node: Node, wish: Wish) -> None:
         """Hear `wish` at `home`, and nowhere else."""
         connection = node.session.connection
+        # What was published since, and is not read, is lost.
+        since = min([leg.connection.last_byte for leg in wish.legs], default=trio.current_time())
         self._leave(wish)
         if wish.guest is not None and wish.guest.connection is not connection:
             self._part(wish)
         guest, wish.guest = wish.guest, None
-        self._wanted.interrupt(wish, trio.current_time())
+        self._wanted.interrupt(wish, since)
         for channel, kind in wish.plan.at_home(wish.channel):
             if guest is not None and kind is CLASSIC:
                 wish.legs.append(guest)
@@ -285,8 +294,8 @@ class Homes:
         await self._deliver(connection, batch, read_at)
 
     def on_active(self, subscription: Subscription) -> None:
-        """See `Ears`."""
-        if isinstance(subscription, Leg):
+        """See `Ears`. A node that is known to have lost the slot does not tell all, though it acknowledges."""
+        if isinstance(subscription, Leg) and subscription.home is subscription.wish.target:
             self._wanted.confirm(subscription.wish)
 
     def on_refused(self, subscription: Subscription, error: RedisError) -> None:
@@ -331,8 +340,9 @@ class Homes:
         wish = leg.wish
         leg.close()
         wish.legs[wish.legs.index(leg)] = Leg(leg.channel, leg.kind, wish, leg.connection, leg.home)
-        self._wanted.interrupt(wish, trio.current_time())
-        self._doubt(leg.home.node)
+        self._wanted.interrupt(wish, leg.connection.heard_before)
+        if self.slots.owner(wish.slot) == leg.home.address:
+            self._doubt(leg.home.node)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
