@@ -6,9 +6,10 @@ to subscribe. A node passes SPUBLISH on to all nodes of its shard, so that two h
 twice and out of order; what is published within the round trip of a move is lost instead.
 
 What leads to a move: MOVED says where, for its slot (all that is wanted there moves at the first word of it). A node
-that ends a shard channel does not say where, so it is asked for it again: its MOVED does. If it is a replica now, it
-takes the channel all the same and hands on what it is told, so that it is also asked for its map at once. A map that
-was read anew moves what has another owner. A wish that was sent on `MOST_HOPS` times waits for the next map.
+that ends a shard channel does not say where, and is asked for its map at once. It is not asked for the channel again: a
+replica takes the channels of its primary, so that one that was a primary until now would hand on what it is told to
+publish, and the new primary once more. A map that was read anew moves what has another owner. A wish that was sent on
+`MOST_HOPS` times waits for the next map.
 
 An ASK is no move: the slot is on its way. The channel gets a guest's leg at the other node, until it has moved.
 """
@@ -294,8 +295,8 @@ class Homes:
         await self._deliver(connection, batch, read_at)
 
     def on_active(self, subscription: Subscription) -> None:
-        """See `Ears`. A node that is known to have lost the slot does not tell all, though it acknowledges."""
-        if isinstance(subscription, Leg) and subscription.home is subscription.wish.target:
+        """See `Ears`."""
+        if isinstance(subscription, Leg):
             self._wanted.confirm(subscription.wish)
 
     def on_refused(self, subscription: Subscription, error: RedisError) -> None:
@@ -333,16 +334,16 @@ class Homes:
             self._wanted.refuse(wish, error)
 
     def on_dropped(self, subscription: Subscription) -> None:
-        """See `Ears`. What has become of the slot the node says when it is asked for the channel again."""
+        """See `Ears`. What has become of the slot its node is asked at once."""
         leg = subscription
         if not isinstance(leg, Leg) or leg.home is None or leg not in leg.wish.legs:
             return
         wish = leg.wish
         leg.close()
-        wish.legs[wish.legs.index(leg)] = Leg(leg.channel, leg.kind, wish, leg.connection, leg.home)
+        self._leave(wish)
         self._wanted.interrupt(wish, leg.connection.heard_before)
-        if self.slots.owner(wish.slot) == leg.home.address:
-            self._doubt(leg.home.node)
+        self.unsettled[wish] = None
+        self._doubt(leg.home.node)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

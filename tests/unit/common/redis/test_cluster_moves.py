@@ -93,6 +93,20 @@ async def test_in_a_failover_each_message_comes_once_and_in_order(published_at_b
         assert {channel for channel, _ in bench.gaps} == {ON_A}
 
 
+async def test_what_an_old_primary_is_told_after_its_time_comes_once() -> None:
+    async with open_cluster(pubsub="sharded") as bench:
+        await hear(bench, ON_A)
+        fail_over(bench.cluster, A, C)
+        # What was held back while it handed over: it hands that on as a replica, and the new primary does so later.
+        bench.cluster[A].send_shard(ON_A, b"1")
+        await bench.handler.wait_for("active", 2)
+        bench.cluster[A].send_shard(ON_A, b"1")
+        bench.cluster[C].send_shard(ON_A, b"1")
+        await wait_all_tasks_blocked()
+        assert bench.handler.heard == {ON_A: [b"1"]}
+        assert len(bench.cluster[A].asked(b"SSUBSCRIBE")) == 1
+
+
 async def test_nothing_of_the_old_home_is_handed_on_once_the_new_one_is_asked() -> None:
     async with open_cluster(pubsub="sharded") as bench:
         await hear(bench, ON_A)
