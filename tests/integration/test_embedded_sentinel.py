@@ -134,10 +134,20 @@ async def test_nothing_stays_behind_an_exception(redis_program: Path, temporary:
     assert temporary() == []
 
 
-async def test_without_a_server_it_is_one_line(tmp_path: Path) -> None:
-    program = tmp_path / "no-redis"
-    program.write_text("#!/bin/sh\necho no >&2\nexit 3\n")
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("no", r"ended with status 3; the end of its log:\nno$"),
+        (
+            "'cluster-port \"1\"' Bad directive or wrong number of arguments",
+            r"^\S+ is too old for this: install Redis 7 .*$",
+        ),
+    ],
+)
+async def test_a_server_that_does_not_start_says_why(tmp_path: Path, said: str, line: str) -> None:
+    program = tmp_path / "old-redis"
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(EmbeddedRedisError, match="ended with status 3"):
+    with pytest.raises(EmbeddedRedisError, match=line):
         async with open_embedded_sentinel(program=program):
             pytest.fail("there is no such server")
