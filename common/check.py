@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from common.config import Configuration, DaemonSettings
     from common.daemon import Daemon
+    from common.redis.url import RedisURL
 
 S = TypeVar("S", bound=Settings)
 
@@ -123,7 +124,7 @@ async def _try_redis(
             await nursery.start(link.run)
             if probe is not None:
                 lines += await _probe(link, probe)
-            lines.insert(0, f"redis: OK{await _server(link)}")
+            lines[:0] = [f"redis: OK{await _server(link)}", *await _nodes(settings.redis_url, link)]
             if look is not None:
                 well, text = await look(link)
                 lines.append(text if well else f"warning: {text}")
@@ -151,6 +152,22 @@ async def try_subscribe(link: RedisLink, channel: bytes) -> None:
         await link.wait_active(link.subscribe(channel))
     finally:
         link.unsubscribe(channel)
+
+
+async def _nodes(url: RedisURL, link: RedisLink) -> list[str]:
+    """Of a cluster, what each node is there for, every primary having answered; and what should be known of it."""
+    if url.topology != "cluster":
+        return []
+    await link.request_everywhere("PING")
+    state = link.describe()
+    nodes = {node.address: node for node in state.nodes}
+    return [
+        *(
+            f"node {node.address}: {node.role}, {f'slots {node.slots}' if node.slots else 'no slots'}"
+            for node in nodes.values()
+        ),
+        *(f"warning: {remark}" for remark in state.remarks),
+    ]
 
 
 async def _server(link: RedisLink) -> str:
