@@ -104,6 +104,7 @@ class Sentinels:
             if sentinel.answer is None
             else f"sentinel {sentinel.name}: names {_where(sentinel.answer.address)}, epoch {sentinel.answer.epoch}"
             f"{', which they take for down' if sentinel.answer.troubled else ''}"
+            f"{f'; does not tell of failovers: {quote(sentinel.mute)}' if sentinel.mute else ''}"
             for sentinel in self._sentinels
         )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
 import trio
 
-from common.embedded import CHOICE, EmbeddedRedisError, find_redis_server
-from common.embedded_group import ask
+from common.embedded import CHOICE, EmbeddedRedisError, find_redis_server, open_embedded_redis
+from common.embedded_group import NoTLSError, ServerTLS, ask
 from common.embedded_sentinel import MASTER, open_embedded_sentinel
 from tests.support import needs
 from tests.support.daemon import DaemonProcess, open_daemon, run_to_end
@@ -21,7 +22,6 @@ from tests.support.raw import HOST, RawClient, connect, fetch, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from common.embedded import EmbeddedRedis
     from common.embedded_sentinel import EmbeddedSentinel
@@ -303,3 +303,81 @@ async def test_sentinels_may_have_a_password_of_their_own(program: Path) -> None
         assert "WRONGPASS" in line["error"]
         assert "sentinels have a login of their own" in line["error"]
         assert ended.code == 1
+
+
+async def test_check_says_who_is_the_primary_and_what_each_sentinel_says(program: Path) -> None:
+    async with open_embedded_sentinel(program=program) as group:
+        await group.sentinels[2].kill()
+        checked = await run_to_end("check", environ=environment_of(group.url(2)))
+        assert checked.code == 0
+        primary = f"{HOST}:{(await group.primary()).port}"
+        lines = checked.stdout.splitlines()
+        begin = next(number for number, line in enumerate(lines) if line.startswith("redis: OK, "))
+        first, second, third = (f"sentinel {HOST}:{sentinel.port}: " for sentinel in group.sentinels)
+        assert lines[begin + 1 :] == [
+            f"node {primary}: master",
+            f"{first}names {primary}, epoch 0",
+            f"{second}names {primary}, epoch 0",
+            f"{third}connection refused: {HOST}:{group.sentinels[2].port}",
+            "warning: 1 of 3 sentinels say nothing",
+        ]
+
+
+async def test_with_tls_for_all_of_them(program: Path) -> None:
+    certificate = Path(__file__).parents[1] / "support" / "localhost.pem"
+    try:
+        async with open_embedded_sentinel(
+            tls=ServerTLS(certificate, certificate, certificate), program=program
+        ) as group:
+            # The certificate is not for an address.
+            url = group.url(2, options="ssl_check_hostname=false")
+            checked = await run_to_end("check", environ=environment_of(url))
+            assert (checked.code, checked.stdout.count(": names ")) == (0, 3), checked.stdout
+            async with open_daemon(url, SETTINGS, expect=OUTAGE) as daemon, trio.open_nursery() as nursery:
+                client = await connect(nursery, daemon.port, f"/{CHANNEL}")
+                new = await group.failover()
+                await daemon.wait_said("redis followed elsewhere", now=f"{HOST}:{new.port}")
+                await wait_until(lambda: bool(client.pings), "it lives")
+                assert not client.ended
+                nursery.cancel_scope.cancel()
+    except NoTLSError as error:
+        pytest.skip(f"{error}: apt-get install redis-server brings one that has it")
+
+
+# -- replicas
+
+
+async def test_a_replica_s_full_resync_converges(program: Path) -> None:
+    async with (
+        open_embedded_sentinel(program=program, sentinels=1) as group,
+        open_embedded_redis(program=program) as other,
+        trio.open_nursery() as nursery,
+    ):
+        primary, replica = group.nodes
+        await group.sentinels[0].kill()
+        await ask(primary, "HSET", "run-1", "timestamps:build_soils", "1700000000")
+        await ask(other, "HSET", "run-1", "timestamps:build_landuse", "1700000000")
+        assert await ask(primary, "WAIT", 1, 10_000) == 1
+        settings = {**SETTINGS, "resync_interval": "300ms"}
+        expected = {"redis is a replica", "changes without notification"}
+        async with open_daemon(replica, settings, module="preflightd", expect=expected) as daemon:
+            client = await connect(nursery, daemon.port, "/run-1")
+            assert await client.receive(1) == [frame_of({b"timestamps:build_soils": b"1700000000"})]
+            # All its data are another server's from now on: nobody is notified, and no connection ends.
+            await ask(replica, "REPLICAOF", HOST, other.port)
+            await client.receive_until(frame_of({b"timestamps:build_landuse": b"1700000000"}))
+            assert not client.ended
+            nursery.cancel_scope.cancel()
+
+
+async def test_without_resyncs_a_replica_is_refused(program: Path) -> None:
+    async with open_embedded_sentinel(program=program, sentinels=1) as group:
+        replica = group.nodes[1]
+        settings = {"resync_interval": "0", "redis_max_retries": "1"}
+        environ = environment_of(replica, settings, module="preflightd")
+        why = "a replica, and PREFLIGHT_RESYNC_INTERVAL=0 needs a primary"
+        ended = await run_to_end(environ=environ, module="preflightd")
+        (line,) = [line for line in ended.lines if line["msg"] == "redis unavailable at start"]
+        assert (ended.code, why in line["error"]) == (1, True)
+        checked = await run_to_end("check", environ=environ, module="preflightd")
+        assert (checked.code, why in checked.stdout) == (1, True)

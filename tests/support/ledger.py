@@ -102,5 +102,7 @@ class _Asker:
     async def primary(self) -> int:
         """The port that a sentinel names."""
         reply = await self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
-        assert isinstance(reply, list)
+        if not isinstance(reply, list):
+            # It knows nothing for a moment, or for good.
+            raise EOFError
         return int(reply[1])
