@@ -179,6 +179,7 @@ class Link:
             count,
             tuple(nodes),
             self._endpoint.remarks(),
+            self._endpoint.details(),
         )
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
