@@ -131,6 +131,7 @@ class Homes:
         self.slots = slots
         if changed:
             self._log.info("redis cluster's map changed", slots=len(changed), primaries=len(slots.primaries))
+            self._opener.keep([*slots.nodes, *self._homes])
         if changed and self._wanted.plan.warm and self._nursery is not None:
             for primary in slots.primaries:
                 self._obtain(primary)
