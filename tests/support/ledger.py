@@ -96,7 +96,7 @@ class _Asker:
                     return value
                 data = await self._stream.receive_some(65536)
                 if not data:
-                    raise EOFError
+                    raise EOFError  # noqa: TRY004 - as if it had ended
                 self._parser.feed(data)
 
     async def primary(self) -> int:
@@ -104,5 +104,5 @@ class _Asker:
         reply = await self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         if not isinstance(reply, list):
             # It knows nothing for a moment, or for good.
-            raise EOFError
+            raise EOFError  # noqa: TRY004 - as if it had ended
         return int(reply[1])
