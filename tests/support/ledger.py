@@ -96,7 +96,7 @@ class _Asker:
                     return value
                 data = await self._stream.receive_some(65536)
                 if not data:
-                    raise EOFError  # noqa: TRY004 - as if it had ended
+                    raise EOFError
                 self._parser.feed(data)
 
     async def primary(self) -> int:
