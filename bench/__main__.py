@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from bench import failover
 from bench.options import estimate, parse_options
 from bench.runner import run
 from bench.store import store
@@ -31,9 +32,14 @@ FAULTS: Final = 1
 NO_RESULT: Final = 2
 INTERRUPTED: Final = 130
 
+FAILOVER: Final = "failover"
+"""The row that is a play of its own, with its own options and its own table."""
+
 
 def main() -> NoReturn:
     open_standard_streams()
+    if sys.argv[1:2] == [FAILOVER]:
+        failover.main(sys.argv[2:])
     options = parse_options(sys.argv[1:])
     if options.list:
         _list(options.rows)
