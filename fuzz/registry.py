@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fuzz import conversation
-from fuzz.targets import checklist, configuration, frames, http_head, resp, rules
+from fuzz.targets import checklist, configuration, frames, http_head, resp, rules, sentinels
 
 if TYPE_CHECKING:
     from fuzz.target import FuzzTarget
@@ -18,4 +18,5 @@ TARGETS: Final[tuple[FuzzTarget, ...]] = (
     http_head.TARGET,
     resp.TARGET,
     rules.TARGET,
+    sentinels.TARGET,
 )

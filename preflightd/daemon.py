@@ -49,7 +49,10 @@ def _make_topic(
 
 def _adjust_policy(settings: PreflightSettings, policy: LinkPolicy) -> LinkPolicy:
     # A primary that has become a replica may soon be nobody's; its name leads to the next one.
-    return attrs.evolve(policy, read_limit=settings.max_hash, replica=Replica.LEAVE)
+    # A replica's full resync changes its data without a notification: without resyncs of ours nobody would notice.
+    replica = Replica.LEAVE if settings.resync_interval else Replica.REFUSE
+    why = f"{settings.prefix}RESYNC_INTERVAL=0 needs a primary, which changes nothing without a notification"
+    return attrs.evolve(policy, read_limit=settings.max_hash, replica=replica, why_primary=why)
 
 
 async def _probe(link: RedisLink) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from common.check import try_subscribe
 from common.daemon import Daemon
-from common.redis.policy import Channels
+from common.redis.policy import Channels, LinkPolicy, Replica
 from statusd.route import route
 from statusd.settings import StatusSettings
 from statusd.topic import StatusTopic
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from common.metrics import Counters
     from common.redis.links import RedisLink
     from common.tracing import Tracer
+
+
+DUCK: Final = 30.0
+"""Seconds that a former primary is still read: sentinels make it close its connections after some ten."""
 
 
 def _make_topic(
@@ -32,6 +38,11 @@ async def _probe(link: RedisLink) -> None:
     await try_subscribe(link, b"check:check")
 
 
+def _adjust_policy(_settings: StatusSettings, policy: LinkPolicy) -> LinkPolicy:
+    # Messages are published to a former primary too, by those who have a connection to it.
+    return attrs.evolve(policy, replica=Replica.FOLLOW, duck=DUCK)
+
+
 STATUSD: Final = Daemon(
     name="statusd",
     summary="Carries the status messages of runs from Redis Pub/Sub to browsers over WebSockets.",
@@ -42,5 +53,6 @@ STATUSD: Final = Daemon(
     make_route=lambda _settings: route,
     channels=Channels.MESSAGES,
     make_topic=_make_topic,
+    adjust_policy=_adjust_policy,
     probe=_probe,
 )

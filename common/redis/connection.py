@@ -59,8 +59,8 @@ class Connection:
 
     `on_messages` is awaited in the reader's task with each batch and the time at which its bytes were read; nothing
     else is read meanwhile. `on_active` is told of each subscription that Redis has acknowledged, before any of its
-    messages; `on_refused` of each that it has not; `on_dropped` of each that Redis has ended by itself, after all of
-    its messages; `on_round_trip` of the seconds that each probe took.
+    messages; `on_refused` of each that it has not; its owner may set these three anew. `on_dropped` is told of each
+    that Redis has ended by itself, after all of its messages; `on_round_trip` of the seconds that each probe took.
 
     A channel is heard in one kind at a time.
     """
@@ -85,9 +85,9 @@ class Connection:
         self._parser = parser
         self._request_timeout = request_timeout
         self._probe_interval = probe_interval
-        self._on_messages = on_messages
-        self._on_active = on_active
-        self._on_refused = on_refused
+        self.on_messages = on_messages
+        self.on_active = on_active
+        self.on_refused = on_refused
         self._on_dropped = on_dropped
         self._on_round_trip = on_round_trip
         self._log = log
@@ -271,7 +271,7 @@ class Connection:
 
     async def _deliver(self, batch: Batch, read_at: float) -> None:
         try:
-            await self._on_messages(batch, read_at)
+            await self.on_messages(batch, read_at)
         except Exception:  # noqa: BLE001 - the barrier: a handler's bug must not end the link
             self._log.exception("redis message handler failed", channels=len(batch))
 
@@ -297,7 +297,7 @@ class Connection:
             )
         elif not expected.subscription.closed:
             expected.subscription.refuse(value)
-            self._on_refused(expected.subscription, value)
+            self.on_refused(expected.subscription, value)
 
     def _take_push(self, push: list[object]) -> None:
         kind = push[0] if push else None
@@ -322,7 +322,7 @@ class Connection:
         if kind == subscription.kind.active and not subscription.closed:
             self._active_of(subscription.kind)[subscription.channel] = subscription
             subscription.activate()
-            self._on_active(subscription)
+            self.on_active(subscription)
 
     def _take_end(self, channel: object) -> None:
         """A shard channel is over on this node. Where that was our own wish, it is not active any more."""

@@ -12,6 +12,7 @@ import trio
 
 from common.redis.cluster import ClusterLink
 from common.redis.link import Link
+from common.redis.sentinels import Sentinels
 
 if TYPE_CHECKING:
     import random
@@ -133,9 +134,17 @@ def make_link(
             channels=channels,
             connect=connect,
         )
-    if url.topology != "single":
-        raise ValueError(f"{url.scheme}+{url.topology}:// is not supported yet")
-    del sentinel_password, channels
+    endpoint = None
+    if url.topology == "sentinel":
+        endpoint = Sentinels(
+            url=url,
+            password=sentinel_password,
+            client_name=client_name,
+            policy=policy,
+            connect=connect,
+            rng=rng,
+            log=log,
+        )
     return Link(
         url=url,
         password=password,
@@ -145,4 +154,5 @@ def make_link(
         log=log,
         rng=rng,
         connect=connect,
+        endpoint=endpoint,
     )

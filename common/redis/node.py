@@ -120,6 +120,7 @@ class NodeOpener:
 
         session = Session(
             opened,
+            server=self._url.node(*address),
             policy=self._policy,
             open_another=open_another,
             on_messages=on_messages,

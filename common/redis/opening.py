@@ -68,41 +68,42 @@ class Opener:
         self._on_timeout = on_timeout
         self._names = Names()
 
-    async def open(self, client_name: str, at: str | None = None) -> Opened:
-        """Connect, to the address `at` if it is given, and shake hands.
+    async def open(self, client_name: str, at: str | None = None, *, server: RedisURL | None = None) -> Opened:
+        """Connect, to `server` where it is not the URL's own, to the address `at` if it is given, and shake hands.
 
         Raises the RedisError of whatever failed; a deadline that has passed is a RedisConnectionError whose message
         says what took the time.
         """
         steps = Steps()
+        url = server or self._url
         with trio.move_on_after(self._within):
-            stream = await self._open_stream(steps, at)
+            stream = await self._open_stream(url, steps, at)
             try:
                 parser = RespParser(self._reply_limit)
-                hint = _TLS_HINT if self._url.scheme == "redis" else ""
-                role = await shake_hands(stream, parser, self._introduction(client_name), steps, hint=hint)
+                hint = _TLS_HINT if url.scheme == "redis" else ""
+                role = await shake_hands(stream, parser, self._introduction(url, client_name), steps, hint=hint)
             except BaseException:
                 await trio.aclose_forcefully(stream)
                 raise
             return Opened(stream, parser, role, peer_address(stream))
         if steps.step in COMMANDS:
             self._on_timeout(steps.step)
-        raise RedisConnectionError(f"no connection within {self._within:g}s, {steps.slowest()}: {address(self._url)}")
+        raise RedisConnectionError(f"no connection within {self._within:g}s, {steps.slowest()}: {address(url)}")
 
-    async def _open_stream(self, steps: Steps, at: str | None) -> trio.abc.Stream:
+    async def _open_stream(self, url: RedisURL, steps: Steps, at: str | None) -> trio.abc.Stream:
         try:
             if self._connect is None:
-                return await open_stream(self._url, steps, self._names, at)
+                return await open_stream(url, steps, self._names, at)
             steps.enter("TCP")
-            return await self._connect(self._url.host, self._url.port)
+            return await self._connect(url.host, url.port)
         except (OSError, ValueError) as error:
-            raise RedisConnectionError(explain(error, self._url)) from error
+            raise RedisConnectionError(explain(error, url)) from error
 
-    def _introduction(self, client_name: str) -> Introduction:
-        password = self._url.password
+    def _introduction(self, url: RedisURL, client_name: str) -> Introduction:
+        password = url.password
         if password is None and self._password is not None:
             try:
                 password = self._password.read()
             except SecretError as error:
                 raise RedisConnectionError(str(error)) from error
-        return Introduction(client_name=client_name, db=self._url.db, username=self._url.username, password=password)
+        return Introduction(client_name=client_name, db=url.db, username=url.username, password=password)

@@ -84,9 +84,15 @@ class Subscription:
         self._waiters.unpark_all()
 
     def refuse(self, error: RedisError) -> None:
-        """Redis answered with an error."""
-        self.refused = error
-        self._waiters.unpark_all()
+        """Redis answered with an error. Without effect while another connection hears the channel."""
+        if not self.active:
+            self.refused = error
+            self._waiters.unpark_all()
+
+    def lose(self, error: RedisError) -> None:
+        """The connection that takes over may not hear what the one before it could."""
+        self.active = False
+        self.refuse(error)
 
     def rearm(self, last_byte: float) -> None:
         """The connection is gone, silent since `last_byte`: nothing that Redis said about it holds any more."""
