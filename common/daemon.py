@@ -9,6 +9,7 @@ port is not ours.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -296,4 +297,7 @@ class DaemonService(Generic[S]):
             redis_round_trips=self.hub.link.round_trips,
             client_round_trips=self.heartbeat.round_trips,
             origin_check_disabled=self._origin_check_disabled,
+            redis_role_changes=self.hub.link.role_changes,
+            redis_moved=self.hub.link.redirections,
+            redis_links=Counter((node.address, node.role or "") for node in self.hub.link.describe().nodes),
         )

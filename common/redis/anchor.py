@@ -51,7 +51,7 @@ class Anchor:
         attempts: Attempts,
         seeds: tuple[Address, ...],
         known: Callable[[], tuple[Address, ...]],
-        apply: Callable[[SlotMap], None],
+        apply: Callable[[SlotMap], bool],
         deliver: Callable[[Connection, Batch, float], Awaitable[None]],
         handler: LinkHandler,
         log: Logger,

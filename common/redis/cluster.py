@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from common.redis.node import Node
     from common.redis.opening import Connect
     from common.redis.policy import Channels, LinkPolicy
-    from common.redis.slots import SlotMap
+    from common.redis.slots import Address, SlotMap
     from common.redis.subscription import Subscription
     from common.redis.url import RedisURL
     from common.redis.wanted import Wish
@@ -116,7 +116,7 @@ class ClusterLink:
             attempts=self._attempts,
             seeds=url.hosts,
             known=lambda: self._homes.slots.nodes,
-            apply=self._apply,
+            apply=self._homes.apply,
             deliver=self._deliver,
             handler=handler,
             log=log,
@@ -163,16 +163,21 @@ class ClusterLink:
     def describe(self) -> LinkState:
         """See `RedisLink`. The anchor comes first."""
         anchor, slots = self._anchor, self._homes.slots
+        roles, ranges = slots.roles(), slots.ranges()
+
+        def state_of(address: Address, node: Node | None, state: str, subscriptions: int) -> NodeState:
+            role = roles.get(address) or (None if node is None else node.role)
+            return NodeState(self._opener.where(address), role, ranges.get(address, ""), state, subscriptions)
+
         nodes: list[NodeState] = []
         if anchor.node is not None:
             heard = sum(wish.anchor is not None for wish in self._wanted)
-            nodes.append(self._describe(anchor.node, "online" if anchor.online else "connecting", heard))
-        for home in self._homes.all:
-            if home.node is not None:
-                nodes.append(self._describe(home.node, "online", len(home.heard)))
-            else:
-                where, role = self._opener.where(home.address), slots.role(home.address)
-                nodes.append(NodeState(where, role, slots.ranges(home.address), "connecting", len(home.heard)))
+            state = "online" if anchor.online else "connecting"
+            nodes.append(state_of(anchor.node.address, anchor.node, state, heard))
+        nodes += [
+            state_of(home.address, home.node, "connecting" if home.node is None else "online", len(home.heard))
+            for home in self._homes.all
+        ]
         return LinkState(
             anchor.state,
             anchor.attempt,
@@ -182,11 +187,6 @@ class ClusterLink:
             tuple(nodes),
             tuple(self._remarks()),
         )
-
-    def _describe(self, node: Node, state: str, subscriptions: int) -> NodeState:
-        slots = self._homes.slots
-        role = slots.role(node.address) or node.role
-        return NodeState(self._opener.where(node.address), role, slots.ranges(node.address), state, subscriptions)
 
     def _remarks(self) -> list[str]:
         """What an operator should know though the link is online."""
@@ -322,8 +322,8 @@ class ClusterLink:
         finally:
             self._delivering.release()
 
-    def _apply(self, slots: SlotMap) -> None:
-        self._homes.apply(slots)
+    def _apply(self, slots: SlotMap) -> bool:
+        return self._homes.apply(slots)
 
     def _pick(self) -> Node | None:
         nodes = [self._anchor.node, *(home.node for home in self._homes.live)]

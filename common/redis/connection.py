@@ -55,7 +55,8 @@ _PIECE: Final = 65536
 
 
 class Connection:
-    """See the module. `last_byte` is the time (`trio.current_time`) of the last byte read, `error` why it ended.
+    """See the module. `last_byte` is the time (`trio.current_time`) of the last byte read, `heard_before` that of the
+    read before; `error` why it ended.
 
     `on_messages` is awaited in the reader's task with each batch and the time at which its bytes were read; nothing
     else is read meanwhile. `on_active` is told of each subscription that Redis has acknowledged, before any of its
@@ -79,7 +80,7 @@ class Connection:
         on_dropped: Callable[[Subscription], None] | None = None,
         log: Logger,
     ) -> None:
-        self.last_byte = trio.current_time()
+        self.last_byte = self.heard_before = trio.current_time()
         self.error: RedisError | None = None
         self._stream = stream
         self._parser = parser
@@ -219,7 +220,7 @@ class Connection:
             if not data:
                 where = " in the middle of a reply" if self._parser.unfinished else ""
                 raise RedisConnectionError(f"closed by Redis{where}")
-            self.last_byte = trio.current_time()
+            self.heard_before, self.last_byte = self.last_byte, trio.current_time()
             self._parser.feed(data)
             self._dispatching = True
             try:

@@ -6,8 +6,10 @@ to subscribe. A node passes SPUBLISH on to all nodes of its shard, so that two h
 twice and out of order; what is published within the round trip of a move is lost instead.
 
 What leads to a move: MOVED says where, for its slot (all that is wanted there moves at the first word of it). A node
-that ends a shard channel does not say where, so it is asked for it again: its MOVED does. A map that was read anew
-moves what has another owner. A wish that was sent on `MOST_HOPS` times waits for the next map.
+that ends a shard channel does not say where, and is asked for its map at once. It is not asked for the channel again: a
+replica takes the channels of its primary, so that one that was a primary until now would hand on what it is told to
+publish, and the new primary once more. A map that was read anew moves what has another owner. A wish that was sent on
+`MOST_HOPS` times waits for the next map.
 
 An ASK is no move: the slot is on its way. The channel gets a guest's leg at the other node, until it has moved.
 """
@@ -117,12 +119,14 @@ class Homes:
 
     # -- the map ------------------------------------------------------------------------------------------------------
 
-    def apply(self, slots: SlotMap) -> None:
-        """A map that was read anew: move what has another owner, and try again what waits for it."""
+    def apply(self, slots: SlotMap) -> bool:
+        """A map that was read anew: move what has another owner, and try again what waits for it.
+
+        Returns whether it agrees with what MOVED has said lately.
+        """
         now = trio.current_time()
         self._said = {slot: said for slot, said in self._said.items() if said[1] > now}
-        for slot, (address, _) in self._said.items():
-            slots.move(slot, address)
+        agrees = not [slot for slot, (address, _) in self._said.items() if slots.move(slot, address)]
         changed = self.slots.changes(slots)
         self.slots = slots
         if changed:
@@ -139,16 +143,19 @@ class Homes:
             wish.hops = 0
             self.place(wish, again=True)
         self.tidy()
+        return agrees
 
     def moved(self, slot: int, address: Address | None, wish: Wish | None = None) -> None:
         """A node has said that `address` owns `slot`, None where it does not know; `wish` is whom it said it to."""
-        self._doubt(None)
         if address is None:
+            self._doubt(None)
             if wish is not None:
                 self.unsettled[wish] = None
             return
         self._said[slot] = (address, trio.current_time() + TRUST)
         news = self.slots.move(slot, address)
+        if news:
+            self._doubt(None)
         # The first word of it moves all; each that has its own MOVED on the way is aimed already.
         for concerned in self._wanted.in_slot(slot) if news else [] if wish is None else [wish]:
             concerned.hops += 1
@@ -159,6 +166,7 @@ class Homes:
         if wish is not None and wish.target is not None and not wish.legs and wish.target.node is not None:
             # It is sent to where it has just been refused.
             self.unsettled[wish] = None
+            self._doubt(None)
 
     # -- wishes -------------------------------------------------------------------------------------------------------
 
@@ -197,11 +205,13 @@ class Homes:
     def _take(self, home: Home, node: Node, wish: Wish) -> None:
         """Hear `wish` at `home`, and nowhere else."""
         connection = node.session.connection
+        # What was published since, and is not read, is lost.
+        since = min([leg.connection.last_byte for leg in wish.legs], default=trio.current_time())
         self._leave(wish)
         if wish.guest is not None and wish.guest.connection is not connection:
             self._part(wish)
         guest, wish.guest = wish.guest, None
-        self._wanted.interrupt(wish, trio.current_time())
+        self._wanted.interrupt(wish, since)
         for channel, kind in wish.plan.at_home(wish.channel):
             if guest is not None and kind is CLASSIC:
                 wish.legs.append(guest)
@@ -324,14 +334,15 @@ class Homes:
             self._wanted.refuse(wish, error)
 
     def on_dropped(self, subscription: Subscription) -> None:
-        """See `Ears`. What has become of the slot the node says when it is asked for the channel again."""
+        """See `Ears`. What has become of the slot its node is asked at once."""
         leg = subscription
         if not isinstance(leg, Leg) or leg.home is None or leg not in leg.wish.legs:
             return
         wish = leg.wish
         leg.close()
-        wish.legs[wish.legs.index(leg)] = Leg(leg.channel, leg.kind, wish, leg.connection, leg.home)
-        self._wanted.interrupt(wish, trio.current_time())
+        self._leave(wish)
+        self._wanted.interrupt(wish, leg.connection.heard_before)
+        self.unsettled[wish] = None
         self._doubt(leg.home.node)
 
     # -- questions ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ its slots in the map of nobody: it can't be asked, and another node may know bet
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -69,23 +70,19 @@ class SlotMap:
         """Slots without an owner."""
         return self.owners.count(None)
 
-    def role(self, node: Address) -> str | None:
-        """`PRIMARY` or `REPLICA`; None for one that is neither here."""
-        if node in self.primaries:
-            return PRIMARY
-        return REPLICA if node in self.nodes else None
+    def ranges(self) -> dict[Address, str]:
+        """The slots of each primary as people write them: `0-5460,10923`."""
+        found: dict[Address, list[str]] = {}
+        slot = 0
+        for owner, run in groupby(self.owners):
+            first, slot = slot, slot + sum(1 for _ in run)
+            if owner is not None:
+                found.setdefault(owner, []).append(str(first) if first == slot - 1 else f"{first}-{slot - 1}")
+        return {owner: ",".join(parts) for owner, parts in found.items()}
 
-    def ranges(self, node: Address) -> str:
-        """The slots of `node` as people write them: `0-5460,10923`; empty for one without."""
-        found: list[str] = []
-        start: int | None = None
-        for slot, owner in enumerate([*self.owners, None]):
-            if start is None and owner == node:
-                start = slot
-            elif start is not None and owner != node:
-                found.append(str(start) if start == slot - 1 else f"{start}-{slot - 1}")
-                start = None
-        return ",".join(found)
+    def roles(self) -> dict[Address, str]:
+        """`PRIMARY` or `REPLICA` of each node that is known."""
+        return dict.fromkeys(self.nodes, REPLICA) | dict.fromkeys(self.primaries, PRIMARY)
 
     def move(self, slot: int, node: Address) -> bool:
         """`node` owns `slot` from now on, which is what MOVED says; return whether that is news."""

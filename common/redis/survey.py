@@ -1,11 +1,14 @@
 """The map of a cluster, read again: one refresh at a time, and not many of them, however many ask for one.
 
-Whoever doubts the map says so (`doubt`); all who do until the refresh begins get the same one. It begins within
-`JITTER`, so that many processes don't ask in one instant, and `GAP` after the last one at the earliest.
+Whoever doubts the map says so (`doubt`); all who do until the refresh begins get the same one, and those who do until
+it is answered too if the answer is what they were told. It begins within `JITTER`, so that many processes don't ask in
+one instant, and `GAP` after the last one at the earliest. A node that has just lost a slot is asked `AT_ONCE`: it is
+the first to know, and every moment counts.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -29,11 +32,15 @@ JITTER: Final = 0.1
 GAP: Final = 0.5
 """Seconds, both."""
 
+AT_ONCE: Final = 0.05
+"""Seconds between two refreshes that may not wait, at least."""
+
 
 class Survey:
     """See the module. `refreshes` counts those that were begun.
 
-    `pick` returns the node to ask, None while there is none; `apply` is given the map. `patience` says after how many
+    `pick` returns the node to ask, None while there is none; `apply` is given the map, and returns whether it agrees
+    with what nodes have said of single slots. `patience` says after how many
     seconds the map is read though nobody doubts it.
     """
 
@@ -41,7 +48,7 @@ class Survey:
         self,
         *,
         pick: Callable[[], Node | None],
-        apply: Callable[[SlotMap], None],
+        apply: Callable[[SlotMap], bool],
         patience: Callable[[], float],
         rng: random.Random,
         log: Logger,
@@ -53,24 +60,33 @@ class Survey:
         self._rng = rng
         self._log = log
         self._doubted = trio.Event()
+        self._urgent = trio.Event()
         self._via: Node | None = None
 
     def doubt(self, via: Node | None = None) -> None:
-        """Read the map soon; `via` is a node that knows more than others."""
+        """Read the map soon; `via` is a node that has just lost a slot: at once, and from it."""
         if via is not None:
             self._via = via
+            self._urgent.set()
         self._doubted.set()
 
     async def run(self) -> None:
         """Read the map whenever it is doubted, until cancelled."""
+        begun = -math.inf
         while True:
             with trio.move_on_after(self._patience()):
                 await self._doubted.wait()
-            await trio.sleep(self._rng.uniform(0, JITTER))
+            due = max(trio.current_time() + self._rng.uniform(0, JITTER), begun + GAP)
+            with trio.move_on_at(due):
+                await self._urgent.wait()
+                await trio.sleep_until(begun + AT_ONCE)
             begun = trio.current_time()
-            self._doubted = trio.Event()
+            self._forget()
             await self._refresh()
-            await trio.sleep_until(begun + GAP)
+
+    def _forget(self) -> None:
+        """All doubts are answered."""
+        self._doubted, self._urgent = trio.Event(), trio.Event()
 
     async def _refresh(self) -> None:
         via, self._via = self._via, None
@@ -85,4 +101,5 @@ class Survey:
             self._log.debug("redis cluster's map not read", error=quote(str(error)))
             self._doubted.set()
         else:
-            self._apply(slots)
+            if self._apply(slots):
+                self._forget()

@@ -118,15 +118,13 @@ def test_a_map_says_who_owns_what_and_who_stands_by() -> None:
     assert [slots.owner(slot) for slot in (0, 5460, 5461, 16383)] == [A, A, B, None]
     assert slots.primaries == (A, B)
     assert slots.nodes == (A, B, C)
-    assert [slots.role(address) for address in (A, B, C, ASKED)] == ["master", "master", "replica", None]
+    assert slots.roles() == {A: "master", B: "master", C: "replica"}
     assert slots.unserved == 1
 
 
 def test_slots_are_written_as_ranges() -> None:
     slots = parse_slots([[0, 99, node(A)], [100, 100, node(B)], [101, 200, node(A)], [16383, 16383, node(A)]], ASKED)
-    assert slots.ranges(A) == "0-99,101-200,16383"
-    assert slots.ranges(B) == "100"
-    assert slots.ranges(C) == ""
+    assert slots.ranges() == {A: "0-99,101-200,16383", B: "100"}
 
 
 @pytest.mark.parametrize("host", [b"", None])
@@ -154,8 +152,8 @@ def test_moved_changes_one_slot_and_says_whether_it_is_news() -> None:
     assert slots.move(3, C)
     assert not slots.move(3, C)
     assert before.changes(slots) == [3]
-    assert slots.role(C) == "master"
-    assert slots.ranges(A) == "0-2,4-10"
+    assert slots.roles() == {A: "master", C: "master"}
+    assert slots.ranges() == {A: "0-2,4-10", C: "3"}
     assert SlotMap().changes(before) == list(range(11))
 
 
