@@ -206,6 +206,9 @@ class DaemonCollector(Collector):
             "Connections to Redis' nodes, those for reads left out",
             labels=["node", "role"],
         )
+        if not links:
+            # The series is there before the first connection.
+            family.add_metric(["", ""], 0)
         named = sorted(links)[:MOST_NODES]
         for key in named:
             family.add_metric(key, links[key])

@@ -51,9 +51,9 @@ async def _probe(keys: Keys, link: RedisLink) -> None:
     """Ask for what is kept, and write nothing: Redis looks at the user's rights before it looks at the id."""
     await link.request("TIME")
     for key in (keys.history, keys.alerts):
-        await link.request("XRANGE", key, "-", "+", "COUNT", 1)
+        await link.request("XRANGE", key, "-", "+", "COUNT", 1, key=key)
         try:
-            await link.request("XADD", key, "not-an-id", "v", "")
+            await link.request("XADD", key, "not-an-id", "v", "", key=key)
         except ResponseError as error:
             if "Invalid stream ID" not in str(error):
                 raise

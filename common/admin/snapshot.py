@@ -12,6 +12,7 @@ import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import attrs
 import trio
 
 from common.admin import process_stats
@@ -117,6 +118,10 @@ def _link(link: RedisLink) -> dict[str, object]:
         "subscriptions": state.subscriptions,
         "reconnects": link.reconnects,
         "timeouts": link.timeouts,
+        "role_changes": link.role_changes,
+        "redirections": link.redirections,
+        "nodes": [attrs.asdict(node) for node in state.nodes],
+        "remarks": [*state.remarks, *state.details],
     }
 
 

@@ -57,7 +57,7 @@ class Reply:
         self._done.set()
 
 
-class Probe(Reply):
+class TimedReply(Reply):
     """The answer to a question that is asked for nothing but the time it takes; `observe` is told the seconds."""
 
     __slots__ = ("_asked", "_observe")

@@ -262,8 +262,8 @@ class ClusterLink:
 
         return await self._homes.ask(slot_of(key), question)
 
-    async def request_of_each(self, *args: bytes | str | int) -> dict[str, object]:
-        """Ask every primary, one after the other; return the answers by the nodes' addresses. Raises as `request`."""
+    async def request_everywhere(self, *args: bytes | str | int) -> dict[str, object]:
+        """See `RedisLink`."""
         answers: dict[str, object] = {}
         for address in self._homes.slots.primaries:
             node = await self._homes.node_of(address)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 import trio
 
 from common.quote import quote
-from common.redis.answers import Acknowledgement, Farewell, Probe, Reply
+from common.redis.answers import Acknowledgement, Farewell, Reply, TimedReply
 from common.redis.errors import (
     ProtocolError,
     RedisConnectionError,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from common.logs import Logger
     from common.redis.answers import Expected
     from common.redis.resp import RespParser
-    from common.redis.subscription import Kind, Subscription
+    from common.redis.subscription import Subscription, SubscriptionKind
 
 Batch = dict[bytes, list[bytes]]
 """The messages of one read: channel -> payloads, in the order in which Redis sent them."""
@@ -153,7 +153,7 @@ class Connection:
 
     def probe(self, *args: bytes | str | int) -> Reply:
         """Queue a question whose answer is small and soon there, and measure how long it takes."""
-        reply = Probe(str(args[0]), self._on_round_trip)
+        reply = TimedReply(str(args[0]), self._on_round_trip)
         if self.error is None:
             self._queue(encode(*args), reply)
         else:
@@ -189,7 +189,7 @@ class Connection:
         """Whether messages of `channel` are handed on."""
         return channel in self._active or channel in self._active_shard
 
-    def _active_of(self, kind: Kind) -> dict[bytes, Subscription]:
+    def _active_of(self, kind: SubscriptionKind) -> dict[bytes, Subscription]:
         return self._active_shard if kind is SHARD else self._active
 
     def _queue(self, command: bytes, expected: Expected) -> None:

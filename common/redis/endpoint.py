@@ -37,7 +37,10 @@ class RedisEndpoint(Protocol):
         """Seconds that an outage may take before it is more than the replacement of a primary."""
 
     def remarks(self) -> tuple[str, ...]:
-        """What an operator should know of it though nothing fails yet."""
+        """What an operator should know of it though nothing fails yet; without addresses, for anybody may read it."""
+
+    def details(self) -> tuple[str, ...]:
+        """A line for each of those who are asked where to go."""
 
     async def locate(self) -> RedisURL:
         """The server to connect to now. Raises the RedisError of why there is none."""
@@ -78,6 +81,10 @@ class OneServer:
 
     def remarks(self) -> tuple[str, ...]:
         """There are none."""
+        return ()
+
+    def details(self) -> tuple[str, ...]:
+        """There is nobody."""
         return ()
 
     async def locate(self) -> RedisURL:

@@ -179,6 +179,7 @@ class Link:
             count,
             tuple(nodes),
             self._endpoint.remarks(),
+            self._endpoint.details(),
         )
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
@@ -246,6 +247,10 @@ class Link:
         if self._session is None or not self.online:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.request(*args)
+
+    async def request_everywhere(self, *args: bytes | str | int) -> dict[str, object]:
+        """What `request` returns, by the server's address."""
+        return {address(self._url): await self.request(*args)}
 
     async def read(self, *args: bytes | str | int, sending: Callable[[], None] | None = None) -> object:
         """Ask the server that is connected now for something that may be large, and return the answer (see `reads`).

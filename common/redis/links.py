@@ -89,6 +89,12 @@ class RedisLink(Protocol):
         Redis refuses.
         """
 
+    async def request_everywhere(self, *args: bytes | str | int) -> dict[str, object]:
+        """Ask every primary, of which only a cluster has several; return the answers by the nodes' addresses.
+
+        Raises as `request` does, for the first that has no answer.
+        """
+
     async def read(self, *args: bytes | str | int, sending: Callable[[], None] | None = None) -> object:
         """Ask for something that may be large, of the key that is the first argument, and return the answer.
 

@@ -65,6 +65,8 @@ class Sentinel:
         self.refused = False
         """Whether the problem is that of wrong credentials."""
         self.answered = 0
+        self.mute: str | None = None
+        """Why it does not tell of failovers, where it does not."""
         self._asked = 0
         self._master = master
         self._client_name = client_name
@@ -115,6 +117,7 @@ class Sentinel:
                 on_round_trip=_ignore,
                 log=self._log,
             )
+            self.mute = None
             for hint in HINTS:
                 connection.subscribe(Subscription(hint))
             async with trio.open_nursery() as nursery:
@@ -170,6 +173,7 @@ class Sentinel:
         self.poke()
 
     def _on_refused(self, subscription: Subscription, error: RedisError) -> None:
+        self.mute = str(error)
         self._log.warning(
             "sentinel does not tell of failovers, and is asked every second",
             sentinel=self.name,

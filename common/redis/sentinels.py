@@ -88,19 +88,29 @@ class Sentinels:
         return REPLACEMENT if self._elected is None else self._elected.down_after + REPLACEMENT
 
     def remarks(self) -> tuple[str, ...]:
-        """Which of them say nothing, or something else than is believed."""
-        answer = self._elect()
-        told = [
-            f"sentinel {sentinel.name}: {quote(sentinel.problem or '')}"
+        """How many of them say nothing, or something else than is believed."""
+        answer, count = self._elect(), len(self._sentinels)
+        silent = sum(sentinel.problem is not None for sentinel in self._sentinels)
+        if answer is None:
+            return ("no sentinel answers: the connection is kept",) if silent == count else ()
+        other = sum(self._contradicts(sentinel, answer) for sentinel in self._sentinels)
+        told = ((silent, "say nothing"), (other, "name another primary"))
+        return tuple(f"{number} of {count} sentinels {what}" for number, what in told if number)
+
+    def details(self) -> tuple[str, ...]:
+        """What each of them says, in a line."""
+        return tuple(
+            f"sentinel {sentinel.name}: {quote(sentinel.problem or 'not asked yet')}"
             if sentinel.answer is None
-            else f"sentinel {sentinel.name} names {_where(sentinel.answer.address)}"
+            else f"sentinel {sentinel.name}: names {_where(sentinel.answer.address)}, epoch {sentinel.answer.epoch}"
+            f"{', which they take for down' if sentinel.answer.troubled else ''}"
+            f"{f'; does not tell of failovers: {quote(sentinel.mute)}' if sentinel.mute else ''}"
             for sentinel in self._sentinels
-            if sentinel.problem is not None
-            or (sentinel.answer is not None and answer is not None and sentinel.answer.address != answer.address)
-        ]
-        if answer is None and all(sentinel.problem is not None for sentinel in self._sentinels):
-            told.insert(0, "no sentinel answers: the connection is kept")
-        return tuple(told)
+        )
+
+    @staticmethod
+    def _contradicts(sentinel: Sentinel, answer: SentinelAnswer) -> bool:
+        return sentinel.answer is not None and sentinel.answer.address != answer.address
 
     async def run(self) -> None:
         """Keep asking all of them, until cancelled."""

@@ -25,7 +25,8 @@ class LinkState:
     """What a link is doing. `since` is a `trio.current_time`; `url` has no secret in it.
 
     `state` is one of `idle` (not started), `connecting`, `waiting` (for the next attempt), `online`, `stopped`;
-    `attempt` counts the attempts of this outage. `remarks` are what an operator should know though nobody fails yet.
+    `attempt` counts the attempts of this outage. `remarks` are what an operator should know though nothing fails yet,
+    in words that anybody may read; `details` are for the operator alone: a line for each sentinel, and what it says.
     """
 
     state: str
@@ -35,3 +36,4 @@ class LinkState:
     subscriptions: int
     nodes: tuple[NodeState, ...] = ()
     remarks: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class Kind:
+class SubscriptionKind:
     """How a channel is heard: the commands that begin and end it, and the pushes' first words. There are two."""
 
     subscribe: str
@@ -27,10 +27,10 @@ class Kind:
     """The push that acknowledges."""
 
 
-CLASSIC: Final = Kind("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe")
+CLASSIC: Final = SubscriptionKind("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe")
 """Published with PUBLISH; in a cluster every node hands it on."""
 
-SHARD: Final = Kind("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe")
+SHARD: Final = SubscriptionKind("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe")
 """Published with SPUBLISH; heard of the nodes that serve the channel's slot only, which end it when it leaves them."""
 
 
@@ -44,7 +44,7 @@ class Subscription:
 
     __slots__ = ("_waiters", "active", "channel", "closed", "heard_until", "kind", "refused")
 
-    def __init__(self, channel: bytes, kind: Kind = CLASSIC) -> None:
+    def __init__(self, channel: bytes, kind: SubscriptionKind = CLASSIC) -> None:
         self.channel = channel
         self.kind = kind
         self.active = False

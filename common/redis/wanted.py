@@ -1,6 +1,6 @@
 """What is to be heard in a cluster: a `Wish` for each channel, made of subscriptions on one connection or on several.
 
-A wish is active when all that it needs is acknowledged, and not a moment longer. Which that is, its `Plan` says:
+A wish is active when all that it needs is acknowledged, and not a moment longer. Which that is, its `ChannelPlan` says:
 
 messages, `classic`   the channel, on the anchor: any node hands on what is published with PUBLISH
 messages, `sharded`   the shard channel, at the slot's home
@@ -13,14 +13,14 @@ keyspace              the channel at the home of its key's slot, for only nodes 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
 
 from common.redis.policy import Channels
 from common.redis.slots import slot_of
-from common.redis.subscription import CLASSIC, SHARD, Kind, Subscription
+from common.redis.subscription import CLASSIC, SHARD, Subscription, SubscriptionKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from common.redis.connection import Connection
     from common.redis.errors import RedisError
     from common.redis.handler import LinkHandler
-    from common.redis.home import Home
+    from common.redis.node import Node
+    from common.redis.slots import Address
     from common.redis.url import PubSub
 
 KEYSPACE_PREFIX: Final = b"__keyspace@0__:"
@@ -37,7 +38,7 @@ KEYSPACE_PREFIX: Final = b"__keyspace@0__:"
 
 
 @attrs.frozen
-class Plan:
+class ChannelPlan:
     """What a channel needs; see the module."""
 
     anchored: bool
@@ -53,7 +54,7 @@ class Plan:
         """The slot whose home hears `channel`."""
         return slot_of(channel.removeprefix(KEYSPACE_PREFIX) if self.keyspace else channel)
 
-    def at_home(self, channel: bytes) -> list[tuple[bytes, Kind]]:
+    def at_home(self, channel: bytes) -> list[tuple[bytes, SubscriptionKind]]:
         """What is subscribed to at the home, the canary last."""
         if not self.keyspace:
             return [(channel, SHARD)]
@@ -61,11 +62,21 @@ class Plan:
         return [(channel, CLASSIC), (b"%b{%b}" % (KEYSPACE_PREFIX, channel.removeprefix(KEYSPACE_PREFIX)), SHARD)]
 
 
-def plan_of(channels: Channels, pubsub: PubSub) -> Plan:
+def plan_of(channels: Channels, pubsub: PubSub) -> ChannelPlan:
     """The plan of a daemon's channels; `pubsub` is how messages are published."""
     if channels is Channels.MESSAGES:
-        return Plan(anchored=pubsub != "sharded", homed=pubsub != "classic", keyspace=False)
-    return Plan(anchored=False, homed=channels is Channels.KEYSPACE, keyspace=channels is Channels.KEYSPACE)
+        return ChannelPlan(anchored=pubsub != "sharded", homed=pubsub != "classic", keyspace=False)
+    return ChannelPlan(anchored=False, homed=channels is Channels.KEYSPACE, keyspace=channels is Channels.KEYSPACE)
+
+
+class Place(Protocol):
+    """Where legs are: a home (see there)."""
+
+    address: Address
+    node: Node | None
+    aimed: dict[Wish, None]
+    heard: dict[Wish, None]
+    deaf: bool
 
 
 class Leg(Subscription):
@@ -76,7 +87,9 @@ class Leg(Subscription):
 
     __slots__ = ("connection", "home", "wish")
 
-    def __init__(self, channel: bytes, kind: Kind, wish: Wish, connection: Connection, home: Home | None) -> None:
+    def __init__(
+        self, channel: bytes, kind: SubscriptionKind, wish: Wish, connection: Connection, home: Place | None
+    ) -> None:
         super().__init__(channel, kind)
         self.wish = wish
         self.connection = connection
@@ -100,11 +113,11 @@ class Wish:
 
     __slots__ = ("anchor", "guest", "hops", "legs", "plan", "slot", "subscription", "target")
 
-    def __init__(self, channel: bytes, plan: Plan) -> None:
+    def __init__(self, channel: bytes, plan: ChannelPlan) -> None:
         self.subscription = Subscription(channel)
         self.plan = plan
         self.slot = plan.slot(channel)
-        self.target: Home | None = None
+        self.target: Place | None = None
         self.anchor: Leg | None = None
         self.legs: list[Leg] = []
         self.guest: Leg | None = None
@@ -128,7 +141,7 @@ class Wish:
 class Wanted:
     """All wishes of a link, by channel and by slot, and what its handler is told of them."""
 
-    def __init__(self, plan: Plan, handler: LinkHandler, log: Logger) -> None:
+    def __init__(self, plan: ChannelPlan, handler: LinkHandler, log: Logger) -> None:
         self.plan = plan
         self._handler = handler
         self._log = log

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from common.redis.connection import Batch
     from common.redis.errors import RedisError
-    from common.redis.subscription import Kind
+    from common.redis.subscription import SubscriptionKind
 
 
 @attrs.define
@@ -48,7 +48,7 @@ class ConnectionBench:
         await wait_all_tasks_blocked()
         return bytes(await self.server.receive_some())
 
-    async def subscribe(self, channel: bytes, kind: Kind = CLASSIC) -> Subscription:
+    async def subscribe(self, channel: bytes, kind: SubscriptionKind = CLASSIC) -> Subscription:
         """An active subscription."""
         subscription = Subscription(channel, kind)
         self.connection.subscribe(subscription)

@@ -51,7 +51,12 @@ async def test_at_the_start_one_answer_is_enough(autojump_clock: MockClock) -> N
         bench.group.sentinels[1].unreachable = OSError("gone")
         await nursery.start(bench.link.run)
         assert bench.followed() == [("10.0.0.1:6379", "online")]
-        assert [remark.partition(":")[0] for remark in bench.link.describe().remarks] == ["sentinel s1", "sentinel s2"]
+        assert bench.link.describe().remarks == ("2 of 3 sentinels say nothing",)
+        assert bench.link.describe().details == (
+            "sentinel s1:26379: connection refused: s1:26379",
+            "sentinel s2:26379: gone: s2:26379",
+            "sentinel s3:26379: names 10.0.0.1:6379, epoch 0",
+        )
         assert autojump_clock.current_time() < SOON
         nursery.cancel_scope.cancel()
 
@@ -416,8 +421,8 @@ async def test_without_any_sentinel_the_connection_is_kept_and_one_line_says_so(
         assert (bench.link.online, bench.handler.count("lost")) == (True, 0)
         (line,) = bench.logbook.said("no sentinel answers")
         assert line["level"] == "warn"
-        assert bench.link.describe().remarks[0] == "no sentinel answers: the connection is kept"
-        assert len(bench.link.describe().remarks) == 1 + len(SENTINELS)
+        assert bench.link.describe().remarks == ("no sentinel answers: the connection is kept",)
+        assert len(bench.link.describe().details) == len(SENTINELS)
         # Lost now, there is nobody to ask: not a remembered address.
         tried = len(group.tried)
         group.a.drop_all()
@@ -437,7 +442,8 @@ async def test_one_that_lags_or_lies_is_outvoted_and_told_of(autojump_clock: Moc
         bench.group.sentinels[2].names = B
         await trio.sleep(60)
         assert bench.followed() == [("10.0.0.1:6379", "online")]
-        assert bench.link.describe().remarks == ("sentinel s3:26379 names 10.0.0.2:6379",)
+        assert bench.link.describe().remarks == ("1 of 3 sentinels name another primary",)
+        assert bench.link.describe().details[2] == "sentinel s3:26379: names 10.0.0.2:6379, epoch 0"
         assert autojump_clock.current_time() == pytest.approx(60, abs=0.1)
 
 
@@ -459,8 +465,8 @@ async def test_one_that_answers_nonsense_is_told_of_once_and_the_others_believed
         bench.group.sentinels[0].refusal = answer
         await trio.sleep(60)
         assert bench.followed() == [("10.0.0.1:6379", "online")]
-        (told,) = bench.link.describe().remarks
-        assert told.startswith(f"sentinel s1:26379: {remark}")
+        assert bench.link.describe().remarks == ("1 of 3 sentinels say nothing",)
+        assert bench.link.describe().details[0].startswith(f"sentinel s1:26379: {remark}")
         (line,) = bench.logbook.said("sentinel says nothing")
         assert (line["sentinel"], line["error"].startswith(remark)) == ("s1:26379", True)
         assert autojump_clock.current_time() == pytest.approx(60, abs=0.1)
