@@ -148,6 +148,10 @@ class EmbeddedCluster:
             if node.answering:
                 await ask(node, *args)
 
+    async def ranges(self) -> tuple[tuple[int, int, tuple[str, ...]], ...]:
+        """See `SlotView`."""
+        return (await self._view()).ranges
+
     async def primaries(self) -> list[EmbeddedRedis]:
         """The nodes that own slots, in the order of `nodes`."""
         owners = {ids[0] for _, _, ids in (await self._view()).ranges}
