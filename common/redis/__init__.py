@@ -13,6 +13,13 @@ policy         what a link may do and for how long
 answers        what a connection awaits, one value for each answer
 connection     one live connection: answers in order, pushes, a watchdog; ends with its first error
 reads          reads of large values, over connections of their own beside a live one
+endpoint       where a link's next attempt goes
+election       what sentinels answer, and whom to believe; pure
+sentinel       one sentinel, asked all the time
+sentinels      the endpoint of a group that sentinels watch
+succession     from one server to the next without a gap; the former one is read until it closes
+repeats        messages that come over two connections, told once; pure
+sessions       who makes a link's sessions
 session        what a link asks over one connection, and over those for its reads, within which time
 role           which part the server plays, and what becomes of a link on a replica
 attempts       an outage's attempts and the delays between them

@@ -263,6 +263,10 @@ async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(program: Pa
         for sentinel in (second, third):
             await sentinel.kill()
         await scene.daemon.wait_said("sentinel says nothing", 2)
+        # There is nobody left to contradict it, but the server itself.
+        unusable = "redis successor unusable, the connection is kept"
+        scene.daemon.expected.add(unusable)
+        await scene.daemon.wait_said(unusable, error=f"a replica, and a primary is needed: {HOST}:{other.port}")
         await first.kill()
         await scene.daemon.wait_said("no sentinel answers")
         # Who asks the sentinels has nobody to ask.

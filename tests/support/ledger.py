@@ -104,5 +104,5 @@ class _Asker:
         reply = await self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         if not isinstance(reply, list):
             # It knows nothing for a moment, or for good.
-            raise EOFError
+            raise EOFError  # noqa: TRY004 - as if it had ended
         return int(reply[1])

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from common.redis.errors import RedisRefused, RedisUnavailable
+from common.redis.policy import Replica
 from common.redis.sentinel import ASK_INTERVAL
 from common.secret import Secret
 from tests.support.scripted_group import (
@@ -25,6 +26,8 @@ from tests.support.scripted_group import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.scripted_redis import Command, Peer
 
 SOON = 0.01
@@ -210,6 +213,25 @@ async def test_who_reads_drops_the_old_one_at_once(autojump_clock: MockClock) ->
         assert bench.handler.events[-1] == ("online", 0.0)
         assert bench.handler.count("lost") == 0
         assert autojump_clock.current_time() < 2
+
+
+async def test_who_writes_writes_to_the_primary_that_they_name(autojump_clock: MockClock) -> None:
+    async with open_watched_link(attrs.evolve(READING, replica=Replica.REFUSE)) as bench:
+        for server, name in ((bench.group.a, b"a"), (bench.group.b, b"b")):
+            server.answers = _naming(name)
+        assert await bench.link.request("XADD", "k") == b"a"
+        bench.group.promote()
+        await trio.sleep(ASK_INTERVAL + SOON)
+        assert await bench.link.request("XADD", "k") == b"b"
+        # An operator makes a replica of it, and tells nobody: what is refused there is an outage.
+        bench.group.b.role = b"replica"
+        await trio.sleep(30)
+        assert not bench.link.online
+        bench.group.promote(A, epoch=2)
+        await bench.handler.wait_for("online", 3)
+        assert await bench.link.request("XADD", "k") == b"a"
+        assert bench.link.role_changes >= 2
+        assert autojump_clock.current_time() < 65
 
 
 @pytest.mark.parametrize("hint", [b"+switch-master", b"+promoted-slave"])
@@ -492,6 +514,11 @@ def _late_subscriptions(peer: Peer, command: Command) -> bytes | None:
         return None
     peer.held.append(command)
     return b""
+
+
+def _naming(name: bytes) -> Callable[[Peer, Command], bytes | None]:
+    """A script: XADD is answered with the server's name."""
+    return lambda _peer, command: b"+" + name + b"\r\n" if command[0] == b"XADD" else None
 
 
 def _hanging_up(peer: Peer, command: Command) -> bytes | None:
