@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from common.redis.node import Node, NodeOpener
     from common.redis.slots import Address
     from common.redis.subscription import Subscription
-    from common.redis.wanted import Place, Wanted, Wish
+    from common.redis.wanted import HomePlace, Wanted, Wish
 
 MOST_HOPS: Final = 5
 """How often a wish or a question is sent on before the map is read again."""
@@ -131,6 +131,7 @@ class Homes:
         self.slots = slots
         if changed:
             self._log.info("redis cluster's map changed", slots=len(changed), primaries=len(slots.primaries))
+            self._opener.keep([*slots.nodes, *self._homes])
         if changed and self._wanted.plan.warm and self._nursery is not None:
             for primary in slots.primaries:
                 self._obtain(primary)
@@ -202,7 +203,7 @@ class Homes:
         wish.target = None
         self.unsettled.pop(wish, None)
 
-    def _take(self, home: Place, node: Node, wish: Wish) -> None:
+    def _take(self, home: HomePlace, node: Node, wish: Wish) -> None:
         """Hear `wish` at `home`, and nowhere else."""
         connection = node.session.connection
         # What was published since, and is not read, is lost.

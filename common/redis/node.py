@@ -22,7 +22,7 @@ from common.redis.transport import explain_broken
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from common.logs import Logger
     from common.redis.connection import Batch, Connection
@@ -96,6 +96,10 @@ class NodeOpener:
     def where(self, address: Address) -> str:
         """`address` as messages have it."""
         return written(self._url.node(*address))
+
+    def keep(self, addresses: Iterable[Address]) -> None:
+        """Forget what is known of nodes that are not among these: addresses come and go with their machines."""
+        self._openers = {address: self._openers[address] for address in addresses if address in self._openers}
 
     async def open(self, address: Address, ears: Ears, *questions: tuple[str, ...]) -> Node:
         """Connect, shake hands, and ask for its health and for `questions`, within the policy's `connect_timeout` each.

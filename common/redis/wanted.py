@@ -69,7 +69,7 @@ def plan_of(channels: Channels, pubsub: PubSub) -> ChannelPlan:
     return ChannelPlan(anchored=False, homed=channels is Channels.KEYSPACE, keyspace=channels is Channels.KEYSPACE)
 
 
-class Place(Protocol):
+class HomePlace(Protocol):
     """Where legs are: a home (see there)."""
 
     address: Address
@@ -88,7 +88,7 @@ class Leg(Subscription):
     __slots__ = ("connection", "home", "wish")
 
     def __init__(
-        self, channel: bytes, kind: SubscriptionKind, wish: Wish, connection: Connection, home: Place | None
+        self, channel: bytes, kind: SubscriptionKind, wish: Wish, connection: Connection, home: HomePlace | None
     ) -> None:
         super().__init__(channel, kind)
         self.wish = wish
@@ -117,7 +117,7 @@ class Wish:
         self.subscription = Subscription(channel)
         self.plan = plan
         self.slot = plan.slot(channel)
-        self.target: Place | None = None
+        self.target: HomePlace | None = None
         self.anchor: Leg | None = None
         self.legs: list[Leg] = []
         self.guest: Leg | None = None
