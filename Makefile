@@ -10,7 +10,8 @@
 #   LAST=night.json     what the bench is compared with; without the file it is a first night
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, faults and drills are done, for so long
-#   CLUSTER=1           the demo on a private cluster, SENTINEL=1 on a primary and a replica under sentinels, with a failover
+#   CLUSTER=1           the demo on a private cluster, with a failover
+#   SENTINEL=1          the demo on a primary and a replica under sentinels, with a failover
 #   MINUTES=10          clients come and go for so long; mutants of each module are tried for so long
 #   MODULE=common/backoff.py  the mutants of this module alone
 #   SEED=7              the same faults, weather, clients or mutants, again

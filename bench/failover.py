@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 import attrs
 import trio
 
-from bench.silences import Account, account, longest
+from bench.silences import Receipt, account, longest
 from bench.targets import FANOUT_TARGETS, TargetError, subscriber_command
 from bench.verdicts import Verdict, render
 from common.embedded import EmbeddedRedisError, open_embedded_redis
@@ -57,7 +57,7 @@ _EXPECTED: Final = (
 )
 
 
-class Stage(Protocol):
+class Scene(Protocol):
     """A Redis of whichever kind, as the publisher and the fault see it."""
 
     @property
@@ -155,24 +155,24 @@ class _Cluster:
 
 
 @asynccontextmanager
-async def _single() -> AsyncIterator[Stage]:
+async def _single() -> AsyncIterator[Scene]:
     async with open_embedded_redis() as server:
         yield _Single(server)
 
 
 @asynccontextmanager
-async def _sentinel(*, killed: bool) -> AsyncIterator[Stage]:
+async def _sentinel(*, killed: bool) -> AsyncIterator[Scene]:
     async with open_embedded_sentinel(down_after=DOWN_AFTER) as group:
         yield _UnderSentinels(group, killed)
 
 
 @asynccontextmanager
-async def _cluster(*, killed: bool) -> AsyncIterator[Stage]:
+async def _cluster(*, killed: bool) -> AsyncIterator[Scene]:
     async with open_embedded_cluster(node_timeout=NODE_TIMEOUT) as cluster:
         yield _Cluster(cluster, killed)
 
 
-TRIALS: Final[Mapping[str, Callable[[], AbstractAsyncContextManager[Stage]]]] = {
+TRIALS: Final[Mapping[str, Callable[[], AbstractAsyncContextManager[Scene]]]] = {
     "single, restarted": _single,
     "sentinel, planned": partial(_sentinel, killed=False),
     "sentinel, killed": partial(_sentinel, killed=True),
@@ -190,7 +190,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def _statusd(stage: Stage) -> AsyncIterator[Receiver]:
+async def _statusd(stage: Scene) -> AsyncIterator[Receiver]:
     async with open_daemon(stage.url, expect=_EXPECTED) as daemon, trio.open_nursery() as nursery:
         client = await connect(nursery, daemon.port, f"/{CHANNEL}")
         received: list[tuple[int, float]] = []
@@ -208,7 +208,7 @@ async def _statusd(stage: Stage) -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def _ioredis(stage: Stage) -> AsyncIterator[Receiver]:
+async def _ioredis(stage: Scene) -> AsyncIterator[Receiver]:
     target = FANOUT_TARGETS["node_ws"]
     assert target.prepare is not None
     await target.prepare()
@@ -244,22 +244,22 @@ async def _ioredis(stage: Stage) -> AsyncIterator[Receiver]:
             await process.wait()
 
 
-SUBSCRIBERS: Final[Mapping[str, Callable[[Stage], AbstractAsyncContextManager[Receiver]]]] = {
+SUBSCRIBERS: Final[Mapping[str, Callable[[Scene], AbstractAsyncContextManager[Receiver]]]] = {
     "statusd": _statusd,
     "ioredis": _ioredis,
 }
 
 
 @attrs.frozen
-class Result:
+class Failover:
     """One trial of one subscriber; `away` is the publisher's longest silence."""
 
-    account: Account
+    account: Receipt
     away: float
     trouble: str
 
 
-async def measure(open_stage: Callable[[], AbstractAsyncContextManager[Stage]], subscriber: str) -> Result:
+async def measure(open_stage: Callable[[], AbstractAsyncContextManager[Scene]], subscriber: str) -> Failover:
     """One trial, on a Redis of its own."""
     published: dict[int, float] = {}
     async with open_stage() as stage, SUBSCRIBERS[subscriber](stage) as receiver:
@@ -300,7 +300,7 @@ async def measure(open_stage: Callable[[], AbstractAsyncContextManager[Stage]], 
             trouble = receiver.trouble()
         except AssertionError:
             trouble = "hears nothing any more"
-        return Result(account(published, receiver.received), longest(sorted(published.values())), trouble)
+        return Failover(account(published, receiver.received), longest(sorted(published.values())), trouble)
 
 
 async def run(only: str) -> list[Verdict]:
@@ -334,7 +334,7 @@ async def run(only: str) -> list[Verdict]:
     return verdicts
 
 
-def judge(name: str, result: Result) -> Verdict:
+def judge(name: str, result: Failover) -> Verdict:
     """What statusd promises of each. Pure."""
     it = result.account
     findings = [result.trouble] if result.trouble else []

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Account:
+class Receipt:
     """Of one subscriber, in one failover. `silence` is in seconds."""
 
     published: int
@@ -22,7 +22,7 @@ class Account:
     silence: float
 
 
-def account(published: Mapping[int, float], received: Sequence[tuple[int, float]]) -> Account:
+def account(published: Mapping[int, float], received: Sequence[tuple[int, float]]) -> Receipt:
     """What came of the messages `published` (number -> time), of which each one `received` has its number and time.
 
     One that was received and is not among those that were published counts for nothing: its publisher was told of an
@@ -30,7 +30,7 @@ def account(published: Mapping[int, float], received: Sequence[tuple[int, float]
     """
     numbers = [number for number, _ in received]
     known = [number for number in numbers if number in published]
-    return Account(
+    return Receipt(
         published=len(published),
         lost=len(published.keys() - set(known)),
         twice=len(numbers) - len(set(numbers)),

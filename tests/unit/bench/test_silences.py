@@ -6,18 +6,18 @@ import pytest
 from redis.crc import key_slot
 
 from bench.cluster_runs import CHANNELS, PRIMARIES, server_of
-from bench.failover import Result, judge
-from bench.silences import Account, account, longest
+from bench.failover import Failover, judge
+from bench.silences import Receipt, account, longest
 
 
 def test_an_account_counts_what_is_missing_repeated_and_late() -> None:
     published = {1: 0.0, 2: 0.1, 3: 0.2, 4: 0.3, 6: 0.5}
     received = [(1, 0.0), (3, 0.25), (2, 0.26), (3, 0.27), (5, 1.5), (6, 1.6)]
-    assert account(published, received) == Account(published=5, lost=1, twice=1, disordered=1, silence=1.23)
+    assert account(published, received) == Receipt(published=5, lost=1, twice=1, disordered=1, silence=1.23)
 
 
 def test_nothing_received_is_all_lost_and_no_silence_that_ended() -> None:
-    assert account({1: 0.0, 2: 0.1}, []) == Account(published=2, lost=2, twice=0, disordered=0, silence=0.0)
+    assert account({1: 0.0, 2: 0.1}, []) == Receipt(published=2, lost=2, twice=0, disordered=0, silence=0.0)
     assert longest([3.0]) == 0.0
 
 
@@ -32,7 +32,7 @@ def test_nothing_received_is_all_lost_and_no_silence_that_ended() -> None:
 def test_lost_messages_are_a_figure_and_repeated_ones_a_fault(
     twice: int, disordered: int, trouble: str, findings: tuple[str, ...]
 ) -> None:
-    verdict = judge("cluster, killed", Result(Account(100, 7, twice, disordered, 1.5), 0.5, trouble))
+    verdict = judge("cluster, killed", Failover(Receipt(100, 7, twice, disordered, 1.5), 0.5, trouble))
     assert (verdict.figure, verdict.findings) == ("1.50 s of silence", findings)
 
 
