@@ -172,9 +172,11 @@ class Succession:
         except BaseException:
             await trio.aclose_forcefully(opened.stream)
             raise
-        for duck in self.ducks if demoted else ():
-            # One can be told from the other only between two.
-            duck.connection.fail(RedisConnectionError("the server after it is left too"))
+        for duck in self.ducks:
+            # Its server is followed again, and would say everything twice; or repetitions are to be told from news,
+            # which only works between two.
+            if demoted or duck.server == server:
+                duck.connection.fail(RedisConnectionError("the server after it is left too"))
         self._repeats = Repeats() if demoted else None
         successor = self.successor = self._begin(server, opened)
         refused: dict[Subscription, RedisError] = {}

@@ -136,6 +136,24 @@ async def test_who_follows_goes_on_listening_until_the_name_leads_to_a_primary(a
         assert autojump_clock.current_time() < 120
 
 
+async def test_of_two_that_were_left_in_a_row_only_the_last_is_still_read(autojump_clock: MockClock) -> None:
+    async with open_link(FOLLOW) as bench:
+        await bench.link.wait_active(bench.link.subscribe(CHANNEL))
+        redis = bench.redis
+        demoted: list[object] = []
+        redis.answers = lambda peer, command: HELLO_OF_A_REPLICA if peer in demoted and command == HELLO else None
+        for _ in range(3):
+            demoted.append(redis.peer)
+            await trio.sleep(6)
+            redis.publish(CHANNEL, b"x")
+            await wait_all_tasks_blocked()
+        assert redis.subscribers(CHANNEL) == 2
+        assert bench.handler.heard[CHANNEL] == [b"x"] * 3
+        assert [node.state for node in bench.link.describe().nodes] == ["online", "leaving"]
+        assert (bench.link.reconnects, bench.handler.count("lost")) == (1, 0)
+        assert autojump_clock.current_time() < 20
+
+
 async def test_who_follows_does_not_leave_a_server_for_itself(autojump_clock: MockClock) -> None:
     async with open_link(FOLLOW) as bench:
         await bench.link.wait_active(bench.link.subscribe(CHANNEL))

@@ -176,6 +176,26 @@ async def test_the_old_one_is_read_for_thirty_seconds_at_most(autojump_clock: Mo
         assert autojump_clock.current_time() > 30
 
 
+async def test_back_and_forth_nothing_comes_twice(autojump_clock: MockClock) -> None:
+    async with open_watched_link() as bench:
+        a, b = bench.group.a, bench.group.b
+        told: list[bytes] = []
+        for epoch, place in enumerate([B, A, B, A], start=1):
+            bench.group.promote(place, epoch=epoch)
+            await trio.sleep(ASK_INTERVAL + SOON)
+            assert bench.followed()[0][1] == "online"
+            assert len(bench.followed()) == 2
+            for server in (a, b):
+                told.append(b"%d" % len(told))
+                assert server.publish(CHANNEL, told[-1]) == 1
+                await wait_all_tasks_blocked()
+        assert bench.heard() == told
+        assert (bench.link.role_changes, bench.handler.count("lost")) == (4, 0)
+        await trio.sleep(40)
+        assert bench.followed() == [("10.0.0.1:6379", "online")]
+        assert autojump_clock.current_time() < 50
+
+
 async def test_an_old_one_that_begins_to_repeat_is_let_go(autojump_clock: MockClock) -> None:
     async with open_watched_link() as bench:
         bench.group.promote()
