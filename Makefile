@@ -10,6 +10,8 @@
 #   LAST=night.json     what the bench is compared with; without the file it is a first night
 #   JOBS=0              the tests one after the other, in one process
 #   SECONDS=10          the demo ends by itself after this long; the fuzzer looks, faults and drills are done, for so long
+#   CLUSTER=1           the demo on a private cluster, with a failover
+#   SENTINEL=1          the demo on a primary and a replica under sentinels, with a failover
 #   MINUTES=10          clients come and go for so long; mutants of each module are tried for so long
 #   MODULE=common/backoff.py  the mutants of this module alone
 #   SEED=7              the same faults, weather, clients or mutants, again
@@ -42,6 +44,8 @@ JOBS := 4
 COMPILED = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX='$(abspath $(DEV))/compiled'
 
 SECONDS ?=
+CLUSTER :=
+SENTINEL :=
 MINUTES :=
 SEED :=
 MODULE :=
@@ -68,8 +72,8 @@ stale = $(shell test ! -e '$(1)/ready' || { read -r asked made <'$(1)/ready'; \
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
-demo: $(VENV)/ready ## a simulated run, from a private redis-server to a WebSocket client; SECONDS=10 ends it
-	@$(VENV)/bin/python -m deploy.demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+demo: $(VENV)/ready ## a simulated run, from a private redis-server to a WebSocket client; SECONDS=10 ends it; CLUSTER=1 or SENTINEL=1 with a failover
+	@$(VENV)/bin/python -m deploy.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SENTINEL),--sentinel) $(if $(CLUSTER),--cluster) $(ARGS)
 
 test: $(DEV)/ready ## every test, with a real redis-server (the bundled one) and real sockets
 	@$(COMPILED) EMBEDDED_REDIS='$(or $(EMBEDDED_REDIS),bundled)' $(DEV)/bin/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)

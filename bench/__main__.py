@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from bench import cluster_runs, failover
 from bench.options import estimate, parse_options
 from bench.runner import run
 from bench.store import store
@@ -20,7 +21,7 @@ from common.early import open_standard_streams
 from common.embedded import EmbeddedRedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bench.report import Document
@@ -31,9 +32,17 @@ FAULTS: Final = 1
 NO_RESULT: Final = 2
 INTERRUPTED: Final = 130
 
+PLAYS: Final[Mapping[str, Callable[[Sequence[str]], NoReturn]]] = {
+    "cluster-many-runs": cluster_runs.main,
+    "failover": failover.main,
+}
+"""Rows that are about Redis and not about the peers: each with options and a table of its own, when it is asked for."""
+
 
 def main() -> NoReturn:
     open_standard_streams()
+    if sys.argv[1:2] and (play := PLAYS.get(sys.argv[1])) is not None:
+        play(sys.argv[2:])
     options = parse_options(sys.argv[1:])
     if options.list:
         _list(options.rows)

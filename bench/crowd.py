@@ -58,11 +58,15 @@ class LoadError(Exception):
 
 @attrs.frozen
 class Site:
-    """Where a load is applied: the target, its Redis, and the processes (by id) whose trees are watched."""
+    """Where a load is applied: the target, its Redis, and the processes (by id) whose trees are watched.
+
+    `more` are further servers of its Redis, where it is a cluster: a `Write` says which of all it goes to.
+    """
 
     server: tuple[str, int]
     redis: tuple[str, int]
     watched: Mapping[str, int]
+    more: Sequence[tuple[str, int]] = ()
 
 
 @attrs.frozen
@@ -130,7 +134,7 @@ def open_crowd(
     gc.disable()
     try:
         with ExitStack() as owner:
-            crowd = ClientCrowd(site, owner, paths, [write.command for write in writes], ledger, bulk=bulk)
+            crowd = ClientCrowd(site, owner, paths, writes, ledger, bulk=bulk)
             yield crowd
             crowd.say_goodbye()
     except (OSError, wire.HandshakeError) as error:
@@ -148,7 +152,7 @@ class ClientCrowd:
         site: Site,
         owner: ExitStack,
         paths: Sequence[str],
-        commands: Sequence[bytes],
+        writes: Sequence[Write],
         ledger: DeliveryLedger,
         *,
         bulk: bool,
@@ -161,13 +165,14 @@ class ClientCrowd:
         self._ping_late: int | None = None
         self._owner = owner
         self._paths = paths
-        self._commands = commands
+        self._commands = [write.command for write in writes]
+        self._servers = [write.server for write in writes]
         self._bulk = bulk
         self._opened = 0
         self._clients: dict[int, _Client] = {}
         self.poll = owner.enter_context(select.epoll())
         """Readable when a client, or Redis, has something to say."""
-        self._redis = self._connect(site.redis)
+        self._redis = [self._connect(address) for address in (site.redis, *site.more)]
         self._poll_redis()
 
     @property
@@ -177,11 +182,12 @@ class ClientCrowd:
 
     def command(self, *commands: bytes) -> None:
         """Have Redis do these before anything else."""
+        first = self._redis[0]
         for command in commands:
-            self._redis.settimeout(_OPEN_TIMEOUT)
-            self._redis.sendall(command)
-            self._check_replies()
-        self._redis.setblocking(False)
+            first.settimeout(_OPEN_TIMEOUT)
+            first.sendall(command)
+            _check_replies(first)
+        first.setblocking(False)
 
     def open(self, count: int, greeting: bytes | None = None) -> None:
         """More clients, some handshakes at once: the daemon is kept busy, its listen queue is not flooded.
@@ -213,7 +219,7 @@ class ClientCrowd:
             self.publish_lag.append(now - due)
             self.ledger.written_at[number] = now
             command = self._commands[number]
-            if self._redis.send(command) != len(command):
+            if self._redis[self._servers[number]].send(command) != len(command):
                 raise LoadError("Redis does not keep up with reading what is written")
         self.serve_until(start + round((end - begin - 0.5) * period))
 
@@ -225,7 +231,7 @@ class ClientCrowd:
             self.ledger.written_at[number] = now
         while waiting:
             try:
-                waiting = waiting[self._redis.send(waiting[:_BATCH]) :]
+                waiting = waiting[self._redis[0].send(waiting[:_BATCH]) :]
             except BlockingIOError:
                 self.serve_until(time.perf_counter_ns() + SECOND // 1000)
             else:
@@ -243,16 +249,17 @@ class ClientCrowd:
 
     def serve_until(self, deadline: int) -> None:
         """Serve every readable socket until `deadline` (perf_counter_ns), and at least once when it has passed."""
-        clients, redis, poll = self._clients, self._redis.fileno(), self.poll.poll
+        clients, poll = self._clients, self.poll.poll
+        redis = {sock.fileno(): sock for sock in self._redis}
         remaining = deadline - time.perf_counter_ns()
         while True:
             ready = poll(max(0, remaining) / SECOND)
             woken = time.perf_counter_ns()
             for descriptor, _ in ready:
-                if descriptor != redis:
+                if descriptor not in redis:
                     self._receive(clients[descriptor], woken)
                 else:
-                    self._check_replies()
+                    _check_replies(redis[descriptor])
             remaining = deadline - time.perf_counter_ns()
             if remaining <= 0:
                 return
@@ -296,8 +303,9 @@ class ClientCrowd:
         return sock
 
     def _poll_redis(self) -> None:
-        self._redis.setblocking(False)
-        self.poll.register(self._redis.fileno(), select.EPOLLIN)
+        for sock in self._redis:
+            sock.setblocking(False)
+            self.poll.register(sock.fileno(), select.EPOLLIN)
 
     def _adopt(self, sock: socket.socket, rest: bytes) -> None:
         sock.setblocking(False)
@@ -360,13 +368,14 @@ class ClientCrowd:
         del self._clients[client.sock.fileno()]
         client.sock.close()
 
-    def _check_replies(self) -> None:
-        """A reply is a number; an error would mean that nothing is written."""
-        replies = self._redis.recv(65536)
-        if not replies or b"-" in replies:
-            raise LoadError(
-                f"Redis refuses what is written: {replies.decode(errors='replace').strip() or 'connection closed'}"
-            )
+
+def _check_replies(redis: socket.socket) -> None:
+    """A reply is a number; an error would mean that nothing is written."""
+    replies = redis.recv(65536)
+    if not replies or b"-" in replies:
+        raise LoadError(
+            f"Redis refuses what is written: {replies.decode(errors='replace').strip() or 'connection closed'}"
+        )
 
 
 def open_silent(server: tuple[str, int], path: str, receive_buffer: int) -> socket.socket:

@@ -32,10 +32,14 @@ _NOW: Final = 1_700_000_000
 
 @attrs.frozen
 class Write:
-    """A command for Redis, in its own protocol, and the frame that tells a client of it."""
+    """A command for Redis, in its own protocol, and the frame that tells a client of it.
+
+    `server` is the number of the one that it goes to: 0 is the load's Redis, the others are its `Site.more`.
+    """
 
     command: bytes
     frame: bytes
+    server: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -54,21 +58,23 @@ class BenchFeed:
     """So many writes, each of which changes what clients are to be told."""
 
 
-def status_feed(channels: Sequence[str], size: int) -> BenchFeed:
-    """Messages of `size` bytes published on `channels` (`<runid>:<channel>`) in turn."""
+def status_feed(
+    channels: Sequence[str], size: int, verb: str = "PUBLISH", server_of: Callable[[str], int] = lambda _: 0
+) -> BenchFeed:
+    """Messages of `size` bytes published on `channels` (`<runid>:<channel>`) in turn, each at its server."""
 
     def writes(count: int) -> list[Write]:
         return [
-            publication(channel, payload)
+            publication(channel, payload, verb, server_of(channel))
             for channel, payload in zip(cycle(channels), payloads(count, size), strict=False)
         ]
 
     return BenchFeed(paths=[f"/{channel}" for channel in channels], writes=writes)
 
 
-def publication(channel: str, payload: bytes) -> Write:
-    """One message; `payload` is ASCII without anything to escape in JSON."""
-    return Write(command("PUBLISH", channel, payload), wire.server_text(_HEAD + payload + _TAIL))
+def publication(channel: str, payload: bytes, verb: str = "PUBLISH", server: int = 0) -> Write:
+    """One message; `payload` is ASCII without anything to escape in JSON, `verb` PUBLISH or SPUBLISH."""
+    return Write(command(verb, channel, payload), wire.server_text(_HEAD + payload + _TAIL), server)
 
 
 def checklist_feed(run_id: str) -> BenchFeed:

@@ -25,7 +25,7 @@ FOREIGN_CPU_LIMIT: Final = 0.25
 
 TARGET: Final = "target"
 REDIS: Final = "redis"
-"""The names of the two watched process trees."""
+"""The names of the watched process trees; of several servers each name begins with the latter."""
 
 NS_PER_MS: Final = 1e6
 
@@ -53,7 +53,8 @@ def outcome_of(observed: Observed, values: Mapping[str, float] | None = None) ->
 
 def traffic_values(observed: Observed) -> dict[str, float]:
     """Of the messages that were delivered, if any were, and of the time that it took."""
-    target, redis = observed.cpu[TARGET], observed.cpu[REDIS]
+    target = observed.cpu[TARGET]
+    redis = sum(seconds for name, seconds in observed.cpu.items() if name.startswith(REDIS))
     values = {
         "core_percent": 100 * (target + redis) / observed.seconds,
         "core_percent_redis": 100 * redis / observed.seconds,

@@ -44,7 +44,7 @@ async def run(rows: Sequence[Row], say: Callable[[str], None], keep: Callable[[D
 
     Raises EmbeddedRedisError when there is no Redis, and KeyboardInterrupt on SIGTERM, once the children have ended.
     """
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     started = time.monotonic()
     document = Document(
         started=datetime.now(UTC).isoformat(timespec="seconds"), machine=_machine(), seconds=0.0, rows=[]
@@ -126,7 +126,7 @@ async def _interrupt_on_terminate() -> None:
             raise KeyboardInterrupt
 
 
-def _raise_descriptor_limit() -> None:
+def raise_descriptor_limit() -> None:
     """To what is allowed; children inherit it. A row for which it is not enough fails with the kernel's words."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

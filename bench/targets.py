@@ -228,6 +228,11 @@ def _node_command(port: int, redis_url: str) -> list[str]:
     return ["node", str(_PEERS / "node_ws" / "server.js"), "--port", str(port), "--redis", redis_url]
 
 
+def subscriber_command(options: str) -> list[str]:
+    """A subscriber on ioredis without a server, see `subscriber.js`; the packages are those of `node_ws`."""
+    return ["node", str(_PEERS / "node_ws" / "subscriber.js"), options]
+
+
 async def _install_node_packages() -> None:
     """What package-lock.json names, into the peer's own node_modules."""
     directory = _PEERS / "node_ws"

@@ -39,6 +39,9 @@ start            what every daemon does before it serves
 cli              the command line that every daemon has
 daemon_cli       that of the daemons that serve WebSockets
 embedded         a private redis-server for the demo, `--embedded-redis` and the tests
+embedded_group   what private servers that belong together share: started and ended as one, asked, waited for
+embedded_sentinel   a private primary with replicas under three sentinels
+embedded_cluster   a private Redis Cluster
 watch/           the terminal client
 version          which version this is
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
 import attrs
 import trio
-from redis.exceptions import NoPermissionError, RedisError
 
 from common.admin.sockets import obstacle
 from common.config import Settings, describe
@@ -21,10 +21,11 @@ from common.early import allow
 from common.exits import Exit
 from common.logs import make_logger
 from common.quote import quote, quote_url
+from common.redis.errors import NoPermissionError, RedisError, RedisRefused, RedisUnavailable
 from common.redis.handler import Deaf
 from common.redis.handshake import ROLE_QUESTION
-from common.redis.link import Link, RedisRefused, RedisUnavailable
-from common.redis.policy import policy_of
+from common.redis.links import RedisLink, make_link
+from common.redis.policy import Channels, LinkPolicy, policy_of
 from common.tracing import EXTRA, endpoint, installed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from common.config import Configuration, DaemonSettings
     from common.daemon import Daemon
+    from common.redis.url import RedisURL
 
 S = TypeVar("S", bound=Settings)
 
@@ -41,10 +43,10 @@ _LONGEST_WORD: Final = 40
 _FORBIDDEN_COMMAND: Final = re.compile(r"permissions? to run the '")
 """What Redis says of a command; of a key or a channel it speaks of access."""
 
-Look = Callable[["Link"], Awaitable[tuple[bool, str]]]
+Look = Callable[["RedisLink"], Awaitable[tuple[bool, str]]]
 """What a daemon asks of Redis besides: whether all is well, and a line that says how it is."""
 
-Probe = Callable[["Link"], Awaitable[None]]
+Probe = Callable[["RedisLink"], Awaitable[None]]
 """Asks Redis once for everything that the daemon needs, and changes nothing. Raises the RedisError of what it lacks."""
 
 
@@ -63,7 +65,15 @@ async def check(daemon: Daemon[S], settings: S, out: TextIO) -> int:
     trouble = obstacle(settings.admin_listen_addr)
     if trouble is not None:
         out.write(f"operator's listener: FAILED: {settings.admin_listen_addr}: {trouble}\n")
-    answers = await check_redis(daemon.name, settings, out, daemon.check, daemon.probe)
+    answers = await check_redis(
+        daemon.name,
+        settings,
+        out,
+        daemon.channels,
+        daemon.check,
+        daemon.probe,
+        adjust=partial(daemon.adjust_policy, settings),
+    )
     return Exit.OK if answers and traces and trouble is None else Exit.FAILED
 
 
@@ -80,13 +90,21 @@ def _check_traces(settings: Settings, out: TextIO) -> bool:
 
 
 async def check_redis(
-    name: str, settings: DaemonSettings, out: TextIO, look: Look | None = None, probe: Probe | None = None
+    name: str,
+    settings: DaemonSettings,
+    out: TextIO,
+    channels: Channels,
+    look: Look | None = None,
+    probe: Probe | None = None,
+    *,
+    adjust: Callable[[LinkPolicy], LinkPolicy] = lambda policy: policy,
 ) -> bool:
     """Print whether Redis gives the daemon `name` what it needs; return whether it does.
 
-    What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check.
+    What `look` finds is printed too; it warns, and fails nothing. What `probe` lacks fails the check. `adjust` says
+    what is special about the daemon's link.
     """
-    failure, lines = await _try_redis(name, settings, look, probe)
+    failure, lines = await _try_redis(name, settings, channels, look, probe, adjust)
     if failure is not None:
         out.write(f"redis: FAILED: {quote(str(failure))}\n")
         return False
@@ -95,19 +113,26 @@ async def check_redis(
 
 
 async def _try_redis(
-    name: str, settings: DaemonSettings, look: Look | None, probe: Probe | None
+    name: str,
+    settings: DaemonSettings,
+    channels: Channels,
+    look: Look | None,
+    probe: Probe | None,
+    adjust: Callable[[LinkPolicy], LinkPolicy],
 ) -> tuple[BaseException | None, list[str]]:
     """Connect once and ask; return what went wrong, if anything did, and what there is to say."""
-    policy = attrs.evolve(policy_of(settings, max_retries=1), wait_for_loading=False)
+    policy = attrs.evolve(adjust(policy_of(settings, max_retries=1)), wait_for_loading=False)
     log = make_logger("error", name, _Silence())
-    link = Link(
+    link = make_link(
         url=settings.redis_url,
         password=settings.redis_password,
+        sentinel_password=settings.sentinel_password,
         client_name=f"{name}-check",
         policy=policy,
         handler=Deaf(),
         log=log,
         rng=random.SystemRandom(),
+        channels=channels,
     )
     failure: BaseException | None = None
     lines: list[str] = []
@@ -116,7 +141,7 @@ async def _try_redis(
             await nursery.start(link.run)
             if probe is not None:
                 lines += await _probe(link, probe)
-            lines.insert(0, f"redis: OK{await _server(link)}")
+            lines[:0] = [f"redis: OK{await _server(link)}", *await _nodes(settings.redis_url, link)]
             if look is not None:
                 well, text = await look(link)
                 lines.append(text if well else f"warning: {text}")
@@ -127,7 +152,7 @@ async def _try_redis(
     return failure, lines
 
 
-async def _probe(link: Link, probe: Probe) -> list[str]:
+async def _probe(link: RedisLink, probe: Probe) -> list[str]:
     """Try what serving needs. A refusal of the name that was tried says nothing of other names: that is a warning."""
     try:
         await probe(link)
@@ -138,7 +163,7 @@ async def _probe(link: Link, probe: Probe) -> list[str]:
     return []
 
 
-async def try_subscribe(link: Link, channel: bytes) -> None:
+async def try_subscribe(link: RedisLink, channel: bytes) -> None:
     """Subscribe to `channel` and take it back. Raises the RedisError of a refusal."""
     try:
         await link.wait_active(link.subscribe(channel))
@@ -146,7 +171,27 @@ async def try_subscribe(link: Link, channel: bytes) -> None:
         link.unsubscribe(channel)
 
 
-async def _server(link: Link) -> str:
+async def _nodes(url: RedisURL, link: RedisLink) -> list[str]:
+    """Of a cluster, what each node is there for, every primary having answered; of a group under sentinels, who is the
+    primary, and what each sentinel says. And what should be known of either."""
+    if url.topology == "single":
+        return []
+    await link.request_everywhere("PING")
+    state = link.describe()
+    nodes = {node.address: node for node in state.nodes}
+    return [
+        *(
+            f"node {node.address}: {node.role}"
+            if url.topology == "sentinel"
+            else f"node {node.address}: {node.role}, {f'slots {node.slots}' if node.slots else 'no slots'}"
+            for node in nodes.values()
+        ),
+        *state.details,
+        *(f"warning: {remark}" for remark in state.remarks),
+    ]
+
+
+async def _server(link: RedisLink) -> str:
     """Which server it is, in its own words; empty where it does not say. HELLO needs no right of the user's."""
     answer = await link.request(*ROLE_QUESTION)
     said = [answer.get(name) for name in (b"server", b"version")] if isinstance(answer, dict) else []

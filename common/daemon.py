@@ -9,6 +9,7 @@ port is not ours.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -24,8 +25,9 @@ from common.fleet import Alone
 from common.histogram import Histogram
 from common.metrics import Counters, DaemonCollector, Gauges, HashFigures
 from common.quote import quote
-from common.redis.link import Link, LinkHandler, LinkPolicy, RedisRefused, RedisUnavailable
-from common.redis.policy import policy_of
+from common.redis.errors import RedisRefused, RedisUnavailable
+from common.redis.links import RedisLink, make_link
+from common.redis.policy import Channels, LinkPolicy, policy_of
 from common.serving.server import Server, ServerPolicy
 from common.tracing import NO_TRACES
 from common.web.admission import Admission
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from common.exposition import Report
     from common.fleet import Fleet
     from common.logs import Logger
+    from common.redis.handler import LinkHandler
+    from common.redis.opening import Connect
     from common.tracing import Tracer
     from common.web.handshake import Route
     from common.web.path import Target
@@ -72,16 +76,18 @@ class Daemon(Generic[S]):
     path: str
     """The conversations' path with the names of its parts, for tables of routes: `/{runid}`."""
     make_route: Callable[[S], Callable[[Target], Route]]
-    make_topic: Callable[[S, Counters, Tracer, Logger, Link], Callable[[bytes], Topic]]
+    channels: Channels
+    """What its clients' channels are."""
+    make_topic: Callable[[S, Counters, Tracer, Logger, RedisLink], Callable[[bytes], Topic]]
     adjust_policy: Callable[[S, LinkPolicy], LinkPolicy] = lambda _, policy: policy
     """What is special about its link to Redis."""
-    on_online: Callable[[Link, Logger], Awaitable[None]] | None = None
+    on_online: Callable[[RedisLink, Logger], Awaitable[None]] | None = None
     """Called whenever the link has come online."""
-    observe: Callable[[Link, HashFigures], Awaitable[None]] | None = None
+    observe: Callable[[RedisLink, HashFigures], Awaitable[None]] | None = None
     """Of a daemon that reads hashes: notes what Redis is set to; raises nothing."""
-    check: Callable[[Link], Awaitable[tuple[bool, str]]] | None = None
+    check: Callable[[RedisLink], Awaitable[tuple[bool, str]]] | None = None
     """What `check` asks of Redis besides: whether all is well, and a line."""
-    probe: Callable[[Link], Awaitable[None]] | None = None
+    probe: Callable[[RedisLink], Awaitable[None]] | None = None
     """What `check` tries of what serving needs; raises the RedisError of what is missing."""
 
 
@@ -99,7 +105,7 @@ class DaemonService(Generic[S]):
         settings: S,
         log: Logger,
         *,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        connect: Connect | None = None,
         rng: random.Random | None = None,
         tracer: Tracer = NO_TRACES,
         fleet: Fleet | None = None,
@@ -127,20 +133,22 @@ class DaemonService(Generic[S]):
             reply_limit=settings.max_payload + REPLY_MARGIN,
         )
 
-        def make_link(handler: LinkHandler) -> Link:
-            return Link(
+        def make_redis_link(handler: LinkHandler) -> RedisLink:
+            return make_link(
                 url=settings.redis_url,
                 password=settings.redis_password,
+                sentinel_password=settings.sentinel_password,
                 client_name=daemon.name,
                 policy=daemon.adjust_policy(settings, policy),
                 handler=handler,
                 log=log.bind(component="redis"),
                 rng=rng or random.SystemRandom(),
+                channels=daemon.channels,
                 connect=connect,
             )
 
         self.hub = Hub(
-            make_link=make_link,
+            make_link=make_redis_link,
             make_topic=partial(daemon.make_topic, settings, self.counters, tracer, log),
             counters=self.counters,
             log=log,
@@ -231,7 +239,7 @@ class DaemonService(Generic[S]):
                 waiting.cancel_scope.cancel()
         return code
 
-    async def _watch_link(self, on_online: Callable[[Link, Logger], Awaitable[None]]) -> None:
+    async def _watch_link(self, on_online: Callable[[RedisLink, Logger], Awaitable[None]]) -> None:
         while True:
             changed = self.hub.link_changed
             if self.hub.link.online:
@@ -239,7 +247,7 @@ class DaemonService(Generic[S]):
             await changed.wait()
 
     async def _keep_observing(
-        self, observe: Callable[[Link, HashFigures], Awaitable[None]], figures: HashFigures
+        self, observe: Callable[[RedisLink, HashFigures], Awaitable[None]], figures: HashFigures
     ) -> None:
         while True:
             changed = self.hub.link_changed
@@ -289,4 +297,7 @@ class DaemonService(Generic[S]):
             redis_round_trips=self.hub.link.round_trips,
             client_round_trips=self.heartbeat.round_trips,
             origin_check_disabled=self._origin_check_disabled,
+            redis_role_changes=self.hub.link.role_changes,
+            redis_moved=self.hub.link.redirections,
+            redis_links=Counter((node.address, node.role or "") for node in self.hub.link.describe().nodes),
         )

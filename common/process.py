@@ -106,7 +106,10 @@ async def _serve(
                 return Exit.BAD_CONFIGURATION
             url = redis.url(settings.redis_url.db)
             settings = attrs.evolve(
-                settings, redis_url=parse_redis_url(url, settings.redis_url.db), redis_password=None
+                settings,
+                redis_url=parse_redis_url(url, settings.redis_url.db),
+                redis_password=None,
+                sentinel_password=None,
             )
             # Workers read their settings from the environment.
             environ[f"{daemon.settings.prefix}REDIS_URL"] = url

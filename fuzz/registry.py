@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fuzz import conversation
-from fuzz.targets import checklist, configuration, frames, http_head, resp, rules
+from fuzz.targets import checklist, cluster, configuration, frames, http_head, resp, rules, sentinels
 
 if TYPE_CHECKING:
     from fuzz.target import FuzzTarget
 
 TARGETS: Final[tuple[FuzzTarget, ...]] = (
     checklist.TARGET,
+    cluster.TARGET,
     configuration.TARGET,
     conversation.TARGET,
     frames.TARGET,
     http_head.TARGET,
     resp.TARGET,
     rules.TARGET,
+    sentinels.TARGET,
 )

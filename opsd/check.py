@@ -15,12 +15,13 @@ from common.check import check_redis
 from common.daemons import OPS
 from common.exits import Exit
 from common.redis.errors import ResponseError
+from common.redis.policy import Channels
 from opsd.keys import keys_of
 from opsd.sources.configured import make_sources
 from opsd.tmux.session import Tmux
 
 if TYPE_CHECKING:
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from opsd.keys import Keys
     from opsd.settings import OpsSettings
     from opsd.sources.interface import Source
@@ -32,7 +33,7 @@ MARGIN: Final = 1.0
 async def check(settings: OpsSettings, out: TextIO) -> int:
     """Print all of that to `out`; return 0 if Redis answers, else 1."""
     keys = keys_of(settings)
-    answers = await check_redis(OPS.name, settings, out, probe=partial(_probe, keys))
+    answers = await check_redis(OPS.name, settings, out, Channels.NONE, probe=partial(_probe, keys))
     out.write(f"history: {keys.history}\n")
     sources = make_sources(settings, random.SystemRandom())
     lines: dict[str, str] = {}
@@ -46,13 +47,13 @@ async def check(settings: OpsSettings, out: TextIO) -> int:
     return Exit.OK if answers else Exit.FAILED
 
 
-async def _probe(keys: Keys, link: Link) -> None:
+async def _probe(keys: Keys, link: RedisLink) -> None:
     """Ask for what is kept, and write nothing: Redis looks at the user's rights before it looks at the id."""
     await link.request("TIME")
     for key in (keys.history, keys.alerts):
-        await link.request("XRANGE", key, "-", "+", "COUNT", 1)
+        await link.request("XRANGE", key, "-", "+", "COUNT", 1, key=key)
         try:
-            await link.request("XADD", key, "not-an-id", "v", "")
+            await link.request("XADD", key, "not-an-id", "v", "", key=key)
         except ResponseError as error:
             if "Invalid stream ID" not in str(error):
                 raise

@@ -27,8 +27,8 @@ from common.daemons import OPS
 from common.quote import quote
 from common.redis.errors import RedisError, RedisRefused, RedisUnavailable
 from common.redis.handler import Deaf
-from common.redis.link import Link
-from common.redis.policy import Replica, policy_of
+from common.redis.links import RedisLink, make_link
+from common.redis.policy import Channels, Replica, policy_of
 
 if TYPE_CHECKING:
     import random
@@ -162,7 +162,7 @@ class History:
     """See the module. `link` is its own; `run` runs it. `wall` tells the time in seconds since 1970."""
 
     def __init__(
-        self, link: Link, keys: Keys, keep_seconds: float, log: Logger, *, wall: Callable[[], float] = time.time
+        self, link: RedisLink, keys: Keys, keep_seconds: float, log: Logger, *, wall: Callable[[], float] = time.time
     ) -> None:
         self.working = False
         """Whether the last sample was recorded; not before the first was."""
@@ -215,7 +215,7 @@ class History:
         milliseconds = max(0, int(sample.at * 1000))
         entry = (_FIELD, sample.encoded(), _TIME, milliseconds)
         try:
-            await self._ask("XADD", self._keys.history, "MAXLEN", "~", self._most, "*", *entry)
+            await self._ask(self._keys.history, "XADD", self._keys.history, "MAXLEN", "~", self._most, "*", *entry)
         except HistoryUnavailableError:
             self.working = False
             raise
@@ -233,28 +233,31 @@ class History:
         samples: list[Sample] = []
         # Ids never go back and an entry's is at no time before the clock of Redis then: from this one on there is
         # everything of that time, and after a clock that was ahead also what must be left out.
-        position = f"{max(0, int((_seconds(await self._ask('TIME')) - span) * 1000))}-0"
+        position = f"{max(0, int((_seconds(await self._ask(self._keys.history, 'TIME')) - span) * 1000))}-0"
         while position:
-            page, position = _page(await self._ask("XRANGE", self._keys.history, position, "+", "COUNT", _PAGE))
+            page, position = _page(
+                await self._ask(self._keys.history, "XRANGE", self._keys.history, position, "+", "COUNT", _PAGE)
+            )
             samples += (sample for sample in page if start <= sample.at <= end)
         return [point.document() for point in downsample(samples, start, end, points)]
 
     async def keep(self, text: str) -> None:
         """Keep a text of the alerts beside the samples, instead of the one before. Raises HistoryUnavailableError."""
         # A stream of one entry: the user needs no right beside those that samples need.
-        await self._ask("XADD", self._keys.alerts, "MAXLEN", 1, "*", _FIELD, text)
+        await self._ask(self._keys.alerts, "XADD", self._keys.alerts, "MAXLEN", 1, "*", _FIELD, text)
 
     async def recall(self) -> str | None:
         """The text that was kept last, None if there is none. Raises HistoryUnavailableError."""
-        match await self._ask("XRANGE", self._keys.alerts, "-", "+"):
+        match await self._ask(self._keys.alerts, "XRANGE", self._keys.alerts, "-", "+"):
             case [*_, [_, [*_, bytes(text)]]]:
                 return text.decode("utf-8", "replace")
             case _:
                 return None
 
-    async def _ask(self, *args: bytes | str | int) -> object:
+    async def _ask(self, key: str, *args: bytes | str | int) -> object:
+        """Ask the server that has `key`."""
         try:
-            return await self._link.request(*args)
+            return await self._link.request(*args, key=key)
         except RedisError as error:
             if str(error).partition(" ")[0] in _NOT_PRIMARY:
                 self._leave(str(error))
@@ -279,17 +282,19 @@ class History:
                 await trio.sleep(_RESTART_DELAY)
 
 
-def make_link(settings: OpsSettings, log: Logger, rng: random.Random) -> Link:
+def make_history_link(settings: OpsSettings, log: Logger, rng: random.Random) -> RedisLink:
     """The link that a `History` needs, not yet running. It never gives up."""
     policy = attrs.evolve(policy_of(settings, max_retries=0), replica=Replica.REFUSE)
-    return Link(
+    return make_link(
         url=settings.redis_url,
         password=settings.redis_password,
+        sentinel_password=settings.sentinel_password,
         client_name=OPS.name,
         policy=policy,
         handler=Deaf(),
         log=log,
         rng=rng,
+        channels=Channels.NONE,
     )
 
 

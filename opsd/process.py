@@ -27,7 +27,7 @@ from opsd.app import make_app
 from opsd.auth import Guard
 from opsd.board import Board
 from opsd.endpoints import ENDPOINTS
-from opsd.history import History, make_link
+from opsd.history import History, make_history_link
 from opsd.keys import keys_of
 from opsd.launch import platform_windows
 from opsd.pages import load_pages
@@ -87,7 +87,7 @@ async def _run(
         log=log.bind(component="board"),
     )
     redis_log = log.bind(component="redis")
-    history = History(make_link(settings, redis_log, rng), keys_of(settings), settings.history, redis_log)
+    history = History(make_history_link(settings, redis_log, rng), keys_of(settings), settings.history, redis_log)
     alerts = None
     if settings.alert_webhook is not None:
         alerts = Alerts(settings.alert_webhook, history, log.bind(component="alerts"), rng)

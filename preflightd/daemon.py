@@ -10,7 +10,7 @@ import attrs
 
 from common.check import try_subscribe
 from common.daemon import Daemon
-from common.redis.policy import LinkPolicy, Replica
+from common.redis.policy import Channels, LinkPolicy, Replica
 from preflightd.notifications import look, note, warn
 from preflightd.route import route
 from preflightd.settings import PreflightSettings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.metrics import Counters
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.tracing import Tracer
     from common.web.handshake import Route
     from common.web.path import Target
@@ -32,7 +32,7 @@ def _make_route(settings: PreflightSettings) -> Callable[[Target], Route]:
 
 
 def _make_topic(
-    settings: PreflightSettings, counters: Counters, tracer: Tracer, log: Logger, link: Link
+    settings: PreflightSettings, counters: Counters, tracer: Tracer, log: Logger, link: RedisLink
 ) -> Callable[[bytes], Watcher]:
     return partial(
         Watcher,
@@ -49,10 +49,13 @@ def _make_topic(
 
 def _adjust_policy(settings: PreflightSettings, policy: LinkPolicy) -> LinkPolicy:
     # A primary that has become a replica may soon be nobody's; its name leads to the next one.
-    return attrs.evolve(policy, read_limit=settings.max_hash, replica=Replica.LEAVE)
+    # A replica's full resync changes its data without a notification: without resyncs of ours nobody would notice.
+    replica = Replica.LEAVE if settings.resync_interval else Replica.REFUSE
+    why = f"{settings.prefix}RESYNC_INTERVAL=0 needs a primary, which changes nothing without a notification"
+    return attrs.evolve(policy, read_limit=settings.max_hash, replica=replica, why_primary=why)
 
 
-async def _probe(link: Link) -> None:
+async def _probe(link: RedisLink) -> None:
     await try_subscribe(link, f"__keyspace@{link.db}__:check".encode("ascii"))
     await link.read("HGETALL", "check")
 
@@ -65,6 +68,7 @@ PREFLIGHTD: Final = Daemon(
     settings=PreflightSettings,
     path="/{runid}",
     make_route=_make_route,
+    channels=Channels.KEYSPACE,
     make_topic=_make_topic,
     adjust_policy=_adjust_policy,
     on_online=warn,

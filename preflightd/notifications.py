@@ -11,9 +11,11 @@ from common.quote import quote
 from common.redis.errors import RedisConnectionError, RedisError, StalledError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from common.logs import Logger
     from common.metrics import HashFigures
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
 
 _NAME: Final = b"notify-keyspace-events"
 _LONGEST_FLAGS: Final = 64
@@ -53,21 +55,24 @@ def _mend(flags: str) -> str:
     return f"{_MEND} {flags}{_missing(flags)}"
 
 
-async def look(link: Link) -> tuple[bool, str]:
+async def look(link: RedisLink) -> tuple[bool, str]:
     """Ask Redis: whether all is well, and a line that says how it is."""
     try:
         flags = await _ask(link)
     except RedisError as error:
         return False, _unknown(error)
-    wrong, lacking = problem(flags), shortfall(flags)
+    wrong, lacking = _judge(flags, problem), _judge(flags, shortfall)
     if wrong is not None:
         return False, wrong
     if lacking is not None:
         return True, f"note: {lacking}"
-    return True, f"redis notifies of changed hashes (notify-keyspace-events={flags!r})"
+    (told, *others) = sorted(set(flags.values()))
+    where = f" on each of {len(flags)} primaries" if len(flags) > 1 else ""
+    found = ", ".join(repr(each) for each in (told, *others))
+    return True, f"redis notifies of changed hashes{where} (notify-keyspace-events={found})"
 
 
-async def warn(link: Link, log: Logger) -> None:
+async def warn(link: RedisLink, log: Logger) -> None:
     """Log a warning unless Redis notifies; called whenever the link has come online: a restart may have changed it.
 
     A connection that ends before it has answered is no warning: the link says so itself, and the next one is asked.
@@ -79,17 +84,17 @@ async def warn(link: Link, log: Logger) -> None:
     except RedisError as error:
         log.warning("keyspace notifications", warning=_unknown(error))
         return
-    wrong, lacking = problem(flags), shortfall(flags)
+    wrong, lacking = _judge(flags, problem), _judge(flags, shortfall)
     if wrong is not None:
         log.warning("keyspace notifications", warning=wrong)
     elif lacking is not None:
         log.info("keyspace notifications", hint=lacking)
 
 
-async def note(link: Link, figures: HashFigures) -> None:
+async def note(link: RedisLink, figures: HashFigures) -> None:
     """Note whether Redis notifies now; without an answer it is unknown."""
     try:
-        figures.notifications = "on" if problem(await _ask(link)) is None else "off"
+        figures.notifications = "on" if _judge(await _ask(link), problem) is None else "off"
     except RedisError:
         figures.notifications = "unknown"
 
@@ -98,7 +103,21 @@ def _unknown(error: RedisError) -> str:
     return f"can't tell whether redis notifies of changed hashes: {quote(str(error))}"
 
 
-async def _ask(link: Link) -> str:
-    reply = await link.request("CONFIG", "GET", _NAME)
+def _judge(flags: dict[str, str], judge: Callable[[str], str | None]) -> str | None:
+    """What `judge` finds on any node, the first of it; where there are several nodes, with those that it is true of."""
+    found = {node: said for node, value in flags.items() if (said := judge(value)) is not None}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    return first if len(flags) == 1 else f"{', '.join(node for node in found if found[node] == first)}: {first}"
+
+
+async def _ask(link: RedisLink) -> dict[str, str]:
+    """The value on every primary, by its address: in a cluster each has its own."""
+    replies = await link.request_everywhere("CONFIG", "GET", _NAME)
+    return {node: _flags(reply) for node, reply in replies.items()}
+
+
+def _flags(reply: object) -> str:
     value = reply.get(_NAME) if isinstance(reply, dict) else None
     return quote(value, _LONGEST_FLAGS) if isinstance(value, bytes) else ""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from common.check import try_subscribe
 from common.daemon import Daemon
+from common.redis.policy import Channels, LinkPolicy, Replica
 from statusd.route import route
 from statusd.settings import StatusSettings
 from statusd.topic import StatusTopic
@@ -15,20 +18,29 @@ if TYPE_CHECKING:
 
     from common.logs import Logger
     from common.metrics import Counters
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.tracing import Tracer
 
 
+DUCK: Final = 30.0
+"""Seconds that a former primary is still read: sentinels make it close its connections after some ten."""
+
+
 def _make_topic(
-    settings: StatusSettings, counters: Counters, tracer: Tracer, log: Logger, link: Link
+    settings: StatusSettings, counters: Counters, tracer: Tracer, log: Logger, link: RedisLink
 ) -> Callable[[bytes], StatusTopic]:
     # What it forwards is traced by the hub.
     del link, tracer
     return lambda channel: StatusTopic(channel, max_payload=settings.max_payload, counters=counters, log=log)
 
 
-async def _probe(link: Link) -> None:
+async def _probe(link: RedisLink) -> None:
     await try_subscribe(link, b"check:check")
+
+
+def _adjust_policy(_settings: StatusSettings, policy: LinkPolicy) -> LinkPolicy:
+    # Messages are published to a former primary too, by those who have a connection to it.
+    return attrs.evolve(policy, replica=Replica.FOLLOW, duck=DUCK)
 
 
 STATUSD: Final = Daemon(
@@ -39,6 +51,8 @@ STATUSD: Final = Daemon(
     settings=StatusSettings,
     path="/{runid}:{channel}",
     make_route=lambda _settings: route,
+    channels=Channels.MESSAGES,
     make_topic=_make_topic,
+    adjust_policy=_adjust_policy,
     probe=_probe,
 )

@@ -25,6 +25,6 @@ class StatusSettings(Settings):
     prefix: ClassVar[str] = "STATUS_"
 
     listen_addr: ListenAddress = fields.listen_address(":9002", LISTEN_ADDR_DOC)
-    redis_url: RedisURL = fields.redis_url("redis://localhost:6379/2", REDIS_URL_DOC)
+    redis_url: RedisURL = fields.redis_url("redis://localhost:6379/2", REDIS_URL_DOC, messages=True)
     # The platform's log panel never comes back after a hangup: it is sent only where coming back is in vain.
     hangup: frozenset[str] = fields.choices(",".join(LASTING_HANGUPS), HANGUP_DOC, HANGUPS)

@@ -12,6 +12,7 @@ import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import attrs
 import trio
 
 from common.admin import process_stats
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from common.daemon import DaemonService
     from common.fanout import Topic
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.telemetry.values import WorkerStatus
     from common.web.peer import Peer
 
@@ -107,7 +108,7 @@ class _Pieces:
 _render: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def _link(link: Link) -> dict[str, object]:
+def _link(link: RedisLink) -> dict[str, object]:
     state = link.describe()
     return {
         "state": state.state,
@@ -117,6 +118,10 @@ def _link(link: Link) -> dict[str, object]:
         "subscriptions": state.subscriptions,
         "reconnects": link.reconnects,
         "timeouts": link.timeouts,
+        "role_changes": link.role_changes,
+        "redirections": link.redirections,
+        "nodes": [attrs.asdict(node) for node in state.nodes],
+        "remarks": [*state.remarks, *state.details],
     }
 
 

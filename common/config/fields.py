@@ -104,13 +104,14 @@ def origins(doc: str) -> tuple[str, ...]:
     return variable(_Origins(default="", doc=doc))
 
 
-def redis_url(default: str, doc: str, *, database_matters: bool = False) -> RedisURL:
+def redis_url(default: str, doc: str, *, database_matters: bool = False, messages: bool = False) -> RedisURL:
     """The Redis URL: the prefixed variable, REDIS_URL, REDIS_HOST and REDIS_PORT, `default`, whichever is set first.
 
     A URL without a database number gets that of `default`. The TLS files that it names must be usable.
     If `database_matters`, a REDIS_URL with another one warns: who shares it may not have meant that.
+    Unless `messages`, the URL may not say how messages are published in a cluster: the daemon hears none.
     """
-    return variable(_RedisURL(default=default, doc=doc, database_matters=database_matters))
+    return variable(_RedisURL(default=default, doc=doc, database_matters=database_matters, messages=messages))
 
 
 def secret(doc: str, *, unprefixed: bool = False) -> Secret | None:
@@ -206,6 +207,7 @@ class _Origins(Variable[tuple[str, ...]]):
 @attrs.frozen(kw_only=True)
 class _RedisURL(Variable[RedisURL]):
     database_matters: bool
+    messages: bool
 
     def default_value(self) -> RedisURL:
         return parse_redis_url(self.default, 0)
@@ -233,6 +235,8 @@ class _RedisURL(Variable[RedisURL]):
             url = parse_redis_url(text, default_db)
         except ValueError as reason:
             raise ConfigError(f"{name} is not a usable Redis URL: {reason}") from None
+        if url.pubsub != "classic" and not self.messages:
+            raise ConfigError(f"{name}: the option pubsub is statusd's; {environment.daemon} hears no messages")
         if url.tls is not None:
             try:
                 ssl_context(url.tls)

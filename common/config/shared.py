@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
 REDIS_URL_DOC: Final = (
-    "redis://, rediss:// (TLS) or unix://; when unset REDIS_URL, then REDIS_HOST and REDIS_PORT; "
-    "without a database number the daemon's own"
+    "redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS); when unset "
+    "REDIS_URL, then REDIS_HOST and REDIS_PORT; without a database number the daemon's own"
 )
 REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"
 
@@ -44,6 +44,11 @@ class DaemonSettings(Configuration):
         "when unset REDIS_PASSWORD_FILE, then REDIS_PASSWORD",
         unprefixed=True,
     )
+    sentinel_password: Secret | None = fields.secret(
+        "the sentinels' password, which is not Redis's, where the URL has none: "
+        "when unset SENTINEL_PASSWORD_FILE, then SENTINEL_PASSWORD",
+        unprefixed=True,
+    )
     redis_connect_timeout: float = fields.duration(
         "5s", "bounds the opening of a connection to Redis: name, TCP, TLS, HELLO"
     )
@@ -53,8 +58,8 @@ class DaemonSettings(Configuration):
     log_level: str = fields.level("info", "debug, info, warn or error")
 
     def adjusted(self, environment: Environment) -> Self:
-        """Leave out the password that the URL makes useless, put the waits in order."""
-        return _with_ordered_retries(_with_one_password(self, environment), environment)
+        """Leave out the passwords that the URL makes useless, put the waits in order."""
+        return _with_ordered_retries(_with_useful_passwords(self, environment), environment)
 
 
 def named(environment: Environment, attribute: str, seconds: float) -> str:
@@ -62,14 +67,22 @@ def named(environment: Environment, attribute: str, seconds: float) -> str:
     return f"{environment.name(attribute)}={format_duration(seconds)}"
 
 
-def _with_one_password(settings: S, environment: Environment) -> S:
-    secret = settings.redis_password
-    if secret is None or settings.redis_url.password is None:
-        return settings
+def _with_useful_passwords(settings: S, environment: Environment) -> S:
+    url = settings.redis_url
+    if url.password is not None:
+        _warn_of_useless(settings.redis_password, "the Redis URL has a password", environment)
+        settings = attrs.evolve(settings, redis_password=None)
+    if url.topology != "sentinel" or url.sentinel_password is not None:
+        why = "names no sentinels" if url.topology != "sentinel" else "has a password for the sentinels"
+        _warn_of_useless(settings.sentinel_password, f"the Redis URL {why}", environment)
+        settings = attrs.evolve(settings, sentinel_password=None)
+    return settings
+
+
+def _warn_of_useless(secret: Secret | None, why: str, environment: Environment) -> None:
     # One that is meant for every service of the host need not concern this one.
-    if secret.variable.startswith(environment.prefix):
-        environment.warn(f"{secret.variable} is not used: the Redis URL has a password")
-    return attrs.evolve(settings, redis_password=None)
+    if secret is not None and secret.variable.startswith(environment.prefix):
+        environment.warn(f"{secret.variable} is not used: {why}")
 
 
 def _with_ordered_retries(settings: S, environment: Environment) -> S:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from common.backoff import Backoff
 from common.quote import quote
 from common.redis.errors import AuthenticationError, BusyLoadingError, RedisRefused, RedisUnavailable
@@ -26,18 +28,28 @@ CALM: Final = 10.0
 class Attempts:
     """One belongs to a link and lives as long. Nothing here waits; all delays are in seconds.
 
-    `on_exhausted` is called when `max_retries` attempts of an outage have failed; at the start that is the end instead.
+    `on_exhausted` is called when `max_retries` attempts of an outage have failed, and `patience` seconds have passed
+    since the first of them; at the start the attempts alone are the end instead.
     """
 
     def __init__(
-        self, *, policy: LinkPolicy, on_exhausted: Callable[[], None], log: Logger, rng: random.Random
+        self,
+        *,
+        policy: LinkPolicy,
+        patience: Callable[[], float] = lambda: 0.0,
+        on_exhausted: Callable[[], None],
+        log: Logger,
+        rng: random.Random,
     ) -> None:
         self._policy = policy
+        self._patience = patience
         self._on_exhausted = on_exhausted
         self._log = log
         self._rng = rng
         self._backoff = Backoff(policy.retry_base, policy.retry_max)
         self._failures = 0
+        self._failing_since = 0.0
+        self._exhausted = False
         self._delays = 0
         """How many delays there have been since the link was last calm."""
         self.obstacle: str | None = None
@@ -84,7 +96,12 @@ class Attempts:
         self._log.warning(
             "redis unavailable, retrying", attempt=self._failures, backoff=round(delay, 3), error=quote(str(error))
         )
-        if self._failures == self._policy.max_retries:
+        if self._failures == 1:
+            self._failing_since = trio.current_time()
+            self._exhausted = False
+        impatient = trio.current_time() - self._failing_since >= self._patience()
+        if 0 < self._policy.max_retries <= self._failures and impatient and not self._exhausted:
+            self._exhausted = True
             self._log.error("redis unavailable, clients ended", attempts=self._failures)
             self._on_exhausted()
         return delay

@@ -7,6 +7,10 @@ other side still lives. The first error ends all three, and is what `run` return
 Every answer is expected in the order of asking. RESP3 keeps that order for pushes too: a notification that precedes a
 reply on the wire is handed on before the reply is.
 
+A shard channel's subscription may also be ended by the server, when the slot leaves it: a `sunsubscribe` to which no
+command of ours led. It looks like the answer to our own SUNSUBSCRIBE, which on a node that has lost the slot is
+answered with MOVED instead. So no answer to that is counted on: a PING goes behind it, and its PONG is the answer.
+
 Time. The wait for the next message has no bound: a quiet channel is healthy. A link that was quiet for
 `probe_interval` is probed with PING. The connection is dead when an answer is due and not one byte came for
 `request_timeout`; any byte is life, so replies that queue behind a long burst are not a stall. Nor is it one when we
@@ -18,11 +22,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import trio
 
 from common.quote import quote
+from common.redis.answers import Acknowledgement, Farewell, Reply, TimedReply
 from common.redis.errors import (
     ProtocolError,
     RedisConnectionError,
@@ -31,14 +36,16 @@ from common.redis.errors import (
 )
 from common.redis.handshake import RECEIVE_SIZE
 from common.redis.resp import PushNotification, encode
+from common.redis.subscription import SHARD
 from common.redis.transport import explain_broken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from common.logs import Logger
+    from common.redis.answers import Expected
     from common.redis.resp import RespParser
-    from common.redis.subscription import Subscription
+    from common.redis.subscription import Subscription, SubscriptionKind
 
 Batch = dict[bytes, list[bytes]]
 """The messages of one read: channel -> payloads, in the order in which Redis sent them."""
@@ -47,83 +54,16 @@ _PIECE: Final = 65536
 """Bytes written at a time. Each piece that the socket takes is progress."""
 
 
-class Reply:
-    """The answer to one request, now or later: `value`, or the `error` that Redis gave instead or that ended the wait.
-
-    `stalled`: there is no answer because the connection ended in a silence.
-    """
-
-    __slots__ = ("_done", "command", "error", "sent", "stalled", "value", "waited_for")
-
-    def __init__(self, command: str, *, waited_for: bool) -> None:
-        self.command = command
-        self.waited_for = waited_for
-        self.sent = math.inf
-        self.value: object = None
-        self.error: RedisError | None = None
-        self.stalled = False
-        self._done = trio.Event()
-
-    @property
-    def done(self) -> bool:
-        """Whether the answer is in, or will never come."""
-        return self._done.is_set()
-
-    async def wait(self) -> None:
-        """Wait until `done`. Being cancelled here is harmless: the answer is still taken in its turn."""
-        await self._done.wait()
-
-    def resolve(self, value: object) -> None:
-        """The answer of Redis, an error included."""
-        if isinstance(value, RedisError):
-            self.error = value
-        else:
-            self.value = value
-        self._done.set()
-
-    def fail(self, error: RedisError) -> None:
-        """The connection ended: each waiter gets an exception of its own to raise."""
-        self.error = RedisConnectionError(f"connection lost: {error}")
-        self.stalled = isinstance(error, StalledError)
-        self._done.set()
-
-
-class _Probe(Reply):
-    """The answer to a question that is asked for nothing but the time it takes; `observe` is told the seconds."""
-
-    __slots__ = ("_asked", "_observe")
-
-    def __init__(self, command: str, observe: Callable[[float], None]) -> None:
-        super().__init__(command, waited_for=False)
-        # Not `sent`: an answer may be read before the writer has had the time to note that.
-        self._asked = trio.current_time()
-        self._observe = observe
-
-    def resolve(self, value: object) -> None:
-        """See `Reply`."""
-        self._observe(trio.current_time() - self._asked)
-        super().resolve(value)
-
-
-class _Ack:
-    """The expected answer to SUBSCRIBE or UNSUBSCRIBE of one channel: a push with its name, or an error."""
-
-    __slots__ = ("command", "kind", "sent", "subscription", "waited_for")
-
-    def __init__(self, command: str, subscription: Subscription, *, waited_for: bool) -> None:
-        self.command = command
-        self.kind = command.lower().encode()
-        self.subscription = subscription
-        self.waited_for = waited_for
-        self.sent = math.inf
-
-
 class Connection:
-    """See the module. `last_byte` is the time (`trio.current_time`) of the last byte read, `error` why it ended.
+    """See the module. `last_byte` is the time (`trio.current_time`) of the last byte read, `heard_before` that of the
+    read before; `error` why it ended.
 
     `on_messages` is awaited in the reader's task with each batch and the time at which its bytes were read; nothing
     else is read meanwhile. `on_active` is told of each subscription that Redis has acknowledged, before any of its
-    messages; `on_refused` of each that it has not; `on_round_trip` of the seconds that each probe took.
+    messages; `on_refused` of each that it has not; its owner may set these three anew. `on_dropped` is told of each
+    that Redis has ended by itself, after all of its messages; `on_round_trip` of the seconds that each probe took.
+
+    A channel is heard in one kind at a time.
     """
 
     def __init__(
@@ -137,25 +77,28 @@ class Connection:
         on_active: Callable[[Subscription], None],
         on_refused: Callable[[Subscription, RedisError], None],
         on_round_trip: Callable[[float], None],
+        on_dropped: Callable[[Subscription], None] | None = None,
         log: Logger,
     ) -> None:
-        self.last_byte = trio.current_time()
+        self.last_byte = self.heard_before = trio.current_time()
         self.error: RedisError | None = None
         self._stream = stream
         self._parser = parser
         self._request_timeout = request_timeout
         self._probe_interval = probe_interval
-        self._on_messages = on_messages
-        self._on_active = on_active
-        self._on_refused = on_refused
+        self.on_messages = on_messages
+        self.on_active = on_active
+        self.on_refused = on_refused
+        self._on_dropped = on_dropped
         self._on_round_trip = on_round_trip
         self._log = log
         self._scope = trio.CancelScope()
         self._active: dict[bytes, Subscription] = {}
-        self._expected: deque[Reply | _Ack] = deque()
+        self._active_shard: dict[bytes, Subscription] = {}
+        self._expected: deque[Expected] = deque()
         # The writer: commands that wait, and what stands behind them until it is on the wire.
         self._outgoing: list[bytes] = []
-        self._unsent: list[Reply | _Ack] = []
+        self._unsent: list[Expected] = []
         self._something_to_write = trio.Event()
         self._writing_since = math.inf
         # The watchdog: when it will look, and the time before which silence does not count.
@@ -166,7 +109,8 @@ class Connection:
 
     def __repr__(self) -> str:
         state = "live" if self.error is None else f"ended: {self.error}"
-        return f"<Connection {state}, {len(self._active)} active, {len(self._expected)} expected>"
+        active = len(self._active) + len(self._active_shard)
+        return f"<Connection {state}, {active} active, {len(self._expected)} expected>"
 
     async def run(self) -> RedisError:
         """Live until something ends it, and return what did. The stream is the caller's to close."""
@@ -184,6 +128,7 @@ class Connection:
                     expected.fail(ended)
             self._expected.clear()
             self._active.clear()
+            self._active_shard.clear()
         return ended
 
     def fail(self, error: RedisError) -> None:
@@ -208,7 +153,7 @@ class Connection:
 
     def probe(self, *args: bytes | str | int) -> Reply:
         """Queue a question whose answer is small and soon there, and measure how long it takes."""
-        reply = _Probe(str(args[0]), self._on_round_trip)
+        reply = TimedReply(str(args[0]), self._on_round_trip)
         if self.error is None:
             self._queue(encode(*args), reply)
         else:
@@ -216,18 +161,38 @@ class Connection:
         return reply
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Queue SUBSCRIBE; the subscription is told what becomes of it. Without effect on an ended connection."""
-        self._queue(encode("SUBSCRIBE", subscription.channel), _Ack("SUBSCRIBE", subscription, waited_for=True))
+        """Queue SUBSCRIBE, or what its kind has for it; the subscription is told what becomes of it.
+
+        Without effect on an ended connection.
+        """
+        command = subscription.kind.subscribe
+        self._queue(encode(command, subscription.channel), Acknowledgement(command, subscription, waited_for=True))
 
     def unsubscribe(self, subscription: Subscription, *, waited_for: bool = False) -> None:
-        """Queue UNSUBSCRIBE for one that is closed. From this moment its channel hands on nothing more."""
-        channel = subscription.channel
-        if self._active.get(channel) is subscription:
-            del self._active[channel]
-        if subscription.refused is None:
-            self._queue(encode("UNSUBSCRIBE", channel), _Ack("UNSUBSCRIBE", subscription, waited_for=waited_for))
+        """Queue UNSUBSCRIBE, or what its kind has for it, for one that is closed.
 
-    def _queue(self, command: bytes, expected: Reply | _Ack) -> None:
+        From this moment its channel hands on nothing more.
+        """
+        channel, kind = subscription.channel, subscription.kind
+        active = self._active_of(kind)
+        if active.get(channel) is subscription:
+            del active[channel]
+        if subscription.refused is not None:
+            return
+        command = encode(kind.unsubscribe, channel)
+        if kind is SHARD:
+            self._queue(command + encode("PING"), Farewell(channel, waited_for=waited_for))
+        else:
+            self._queue(command, Acknowledgement(kind.unsubscribe, subscription, waited_for=waited_for))
+
+    def hears(self, channel: bytes) -> bool:
+        """Whether messages of `channel` are handed on."""
+        return channel in self._active or channel in self._active_shard
+
+    def _active_of(self, kind: SubscriptionKind) -> dict[bytes, Subscription]:
+        return self._active_shard if kind is SHARD else self._active
+
+    def _queue(self, command: bytes, expected: Expected) -> None:
         if self.error is not None:
             return
         self._outgoing.append(command)
@@ -255,7 +220,7 @@ class Connection:
             if not data:
                 where = " in the middle of a reply" if self._parser.unfinished else ""
                 raise RedisConnectionError(f"closed by Redis{where}")
-            self.last_byte = trio.current_time()
+            self.heard_before, self.last_byte = self.last_byte, trio.current_time()
             self._parser.feed(data)
             self._dispatching = True
             try:
@@ -284,6 +249,11 @@ class Connection:
                     elif channel in active:
                         batch[channel] = [payload]
                     continue
+                if self._active_shard and _is_shard_message(value):
+                    _, channel, payload = value
+                    if channel in self._active_shard:
+                        batch.setdefault(channel, []).append(payload)
+                    continue
                 if batch:
                     # What came before a reply is handed on before it: the reply may already contain it.
                     ready, batch = batch, {}
@@ -302,14 +272,21 @@ class Connection:
 
     async def _deliver(self, batch: Batch, read_at: float) -> None:
         try:
-            await self._on_messages(batch, read_at)
+            await self.on_messages(batch, read_at)
         except Exception:  # noqa: BLE001 - the barrier: a handler's bug must not end the link
             self._log.exception("redis message handler failed", channels=len(batch))
 
     def _take_reply(self, value: object) -> None:
         if not self._expected:
             raise ProtocolError("an answer to nothing that was asked")
-        expected = self._expected.popleft()
+        expected = self._expected[0]
+        if isinstance(expected, Farewell) and isinstance(value, RedisError):
+            # The answer to SUNSUBSCRIBE; the one to the PING follows.
+            self._log.debug("redis refused to unsubscribe", channel=quote(expected.channel), error=quote(str(value)))
+            return
+        self._expected.popleft()
+        if isinstance(expected, Farewell):
+            return
         if isinstance(expected, Reply):
             expected.resolve(value)
             return
@@ -321,24 +298,38 @@ class Connection:
             )
         elif not expected.subscription.closed:
             expected.subscription.refuse(value)
-            self._on_refused(expected.subscription, value)
+            self.on_refused(expected.subscription, value)
 
     def _take_push(self, push: list[object]) -> None:
         kind = push[0] if push else None
         if kind == b"message":
             raise ProtocolError("a message that is not two byte strings")
-        if kind not in (b"subscribe", b"unsubscribe"):
+        if kind == b"sunsubscribe":
+            self._take_end(push[1] if len(push) > 1 else None)
+            return
+        if kind not in (b"subscribe", b"ssubscribe", b"unsubscribe"):
+            # Among them messages of shard channels that nobody hears any more.
             self._log.debug("redis push ignored", kind=quote(kind if isinstance(kind, bytes) else repr(kind)))
             return
         expected = self._expected[0] if self._expected else None
-        if not isinstance(expected, _Ack) or expected.kind != kind or push[1:2] != [expected.subscription.channel]:
+        if (
+            not isinstance(expected, Acknowledgement)
+            or expected.kind != kind
+            or push[1:2] != [expected.subscription.channel]
+        ):
             raise ProtocolError("an acknowledgement out of turn")
         self._expected.popleft()
         subscription = expected.subscription
-        if kind == b"subscribe" and not subscription.closed:
-            self._active[subscription.channel] = subscription
+        if kind == subscription.kind.active and not subscription.closed:
+            self._active_of(subscription.kind)[subscription.channel] = subscription
             subscription.activate()
-            self._on_active(subscription)
+            self.on_active(subscription)
+
+    def _take_end(self, channel: object) -> None:
+        """A shard channel is over on this node. Where that was our own wish, it is not active any more."""
+        subscription = self._active_shard.pop(channel, None) if isinstance(channel, bytes) else None
+        if subscription is not None and self._on_dropped is not None:
+            self._on_dropped(subscription)
 
     # -- the writer ---------------------------------------------------------------------------------------------------
 
@@ -406,3 +397,13 @@ class Connection:
         blocked = self._writing_since + self._request_timeout <= trio.current_time()
         what = "nothing could be written" if blocked else f"no answer to {oldest.command}"
         return StalledError(f"{what} for {self._request_timeout:g}s", oldest.command, waited_for=oldest.waited_for)
+
+
+def _is_shard_message(value: object) -> TypeGuard[tuple[bytes, bytes, bytes]]:
+    return (
+        type(value) is PushNotification
+        and len(value) == 3
+        and value[0] == b"smessage"
+        and type(value[1]) is bytes
+        and type(value[2]) is bytes
+    )

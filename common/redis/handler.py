@@ -6,9 +6,13 @@ logged with its traceback and ends nothing.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from common.logs import Logger
     from common.redis.connection import Batch
     from common.redis.errors import RedisError
 
@@ -39,6 +43,50 @@ class LinkHandler(Protocol):
 
     def on_exhausted(self) -> None:
         """`max_retries` attempts of this outage have failed. Once per outage; the attempts go on."""
+
+
+class Guarded:
+    """A handler behind a barrier: one that raises is a bug of its own, and the link lives on.
+
+    Messages are handed on bare: who reads them has a barrier already.
+    """
+
+    def __init__(self, handler: LinkHandler, log: Logger) -> None:
+        self.on_messages = handler.on_messages
+        self._handler = handler
+        self._log = log
+
+    def on_active(self, channel: bytes, gap: float | None) -> None:
+        """See `LinkHandler`."""
+        with self._barrier("on_active"):
+            self._handler.on_active(channel, gap)
+
+    def on_refused(self, channel: bytes, error: RedisError) -> None:
+        """See `LinkHandler`."""
+        with self._barrier("on_refused"):
+            self._handler.on_refused(channel, error)
+
+    def on_lost(self) -> None:
+        """See `LinkHandler`."""
+        with self._barrier("on_lost"):
+            self._handler.on_lost()
+
+    def on_online(self, gap: float | None) -> None:
+        """See `LinkHandler`."""
+        with self._barrier("on_online"):
+            self._handler.on_online(gap)
+
+    def on_exhausted(self) -> None:
+        """See `LinkHandler`."""
+        with self._barrier("on_exhausted"):
+            self._handler.on_exhausted()
+
+    @contextmanager
+    def _barrier(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - the barrier: see the class
+            self._log.exception("redis handler failed", handler=what)
 
 
 class Deaf:

@@ -8,20 +8,22 @@ been answered.
 Subscriptions outlive connections: `subscribe` works at any time, and takes effect when Redis can be reached. Requests
 and reads don't: there is an answer of the server that is connected now, or an exception (`session`).
 
-A new attempt resolves the server's name anew, also after one that found itself on a replica (`role`).
+An attempt goes where the link's endpoint says: to the URL's server, its name resolved anew, also after one that found
+itself on a replica (`role`); or to the primary that sentinels name, asked anew. Where another server is to be followed
+while the connection lives, there is no outage: see `succession`.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
 import trio
 
 from common.histogram import Histogram
 from common.quote import quote
 from common.redis.attempts import Attempts
+from common.redis.endpoint import OneServer
 from common.redis.errors import (
     OutageError,
     RedisConnectionError,
@@ -31,39 +33,28 @@ from common.redis.errors import (
     RedisUnavailable,
     StalledError,
 )
-from common.redis.handler import LinkHandler
-from common.redis.opening import Opener
+from common.redis.handler import Guarded, LinkHandler
 from common.redis.policy import LinkPolicy, Replica
 from common.redis.role import RoleWatch
-from common.redis.session import Session, bounded
+from common.redis.session import bounded
+from common.redis.sessions import SessionMaker
+from common.redis.state import LinkState, NodeState
 from common.redis.subscription import Subscription
+from common.redis.succession import Succession
 from common.redis.transport import address
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
     from common.logs import Logger
-    from common.redis.opening import Opened
+    from common.redis.endpoint import RedisEndpoint
+    from common.redis.opening import Connect
+    from common.redis.session import Session
     from common.redis.url import RedisURL
     from common.secret import Secret
 
-__all__ = ["Link", "LinkHandler", "LinkPolicy", "LinkState", "RedisRefused", "RedisUnavailable", "Replica"]
-
-
-@attrs.frozen
-class LinkState:
-    """What a link is doing, for diagnostics. `since` is a `trio.current_time`; `url` has no secret in it.
-
-    `state` is one of `idle` (not started), `connecting`, `waiting` (for the next attempt), `online`, `stopped`;
-    `attempt` counts the attempts of this outage.
-    """
-
-    state: str
-    attempt: int
-    since: float
-    url: str
-    subscriptions: int
+__all__ = ["Link", "LinkHandler", "LinkPolicy", "RedisRefused", "RedisUnavailable", "Replica"]
 
 
 class Link:
@@ -72,7 +63,7 @@ class Link:
     seconds that each answered probe took, also those of a busy connection, which is asked for its role.
 
     `password` is used when `url` has none, and is read again at every attempt. `connect` replaces the opening of every
-    socket; it may raise OSError.
+    socket. `endpoint` says where attempts lead, where that is not the URL's server.
     """
 
     def __init__(
@@ -85,27 +76,56 @@ class Link:
         handler: LinkHandler,
         log: Logger,
         rng: random.Random,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        connect: Connect | None = None,
+        endpoint: RedisEndpoint | None = None,
     ) -> None:
         self.reconnects = 0
         self.timeouts = 0
+        self.redirections = 0
         self.round_trips = Histogram()
         self._url = url
-        self._client_name = client_name
         self._policy = policy
-        self._handler = handler
+        self._handler = handler = Guarded(handler, log)
         self._log = log
-        self._rng = rng
-        self._opener = Opener(
+        self._sessions = SessionMaker(
             url=url,
             password=password,
+            client_name=client_name,
+            policy=policy,
             connect=connect,
-            within=policy.connect_timeout,
-            reply_limit=policy.reply_limit,
-            on_timeout=lambda command: self._note_timeout(command, policy.connect_timeout),
+            on_messages=handler.on_messages,
+            on_active=self._acknowledged,
+            on_refused=lambda subscription, error: handler.on_refused(subscription.channel, error),
+            on_round_trip=self.round_trips.observe,
+            on_timeout=self._note_timeout,
+            rng=rng,
+            log=log,
         )
-        self._attempts = Attempts(policy=policy, on_exhausted=self._exhausted, log=log, rng=rng)
-        self._role = RoleWatch(policy=policy, where=address(url), log=log)
+        self._endpoint = endpoint or OneServer(url)
+        self._role = RoleWatch(policy=policy, where=address(url), appoints=self._endpoint.appoints, log=log)
+        self._succession = Succession(
+            endpoint=self._endpoint,
+            role=self._role,
+            policy=policy,
+            open_server=self._sessions.open,
+            begin=self._sessions.begin,
+            take_over=self._take_over,
+            on_messages=handler.on_messages,
+            rng=rng,
+            log=log,
+        )
+        self._attempts = Attempts(
+            policy=policy,
+            patience=lambda: self._endpoint.patience,
+            on_exhausted=handler.on_exhausted,
+            log=log,
+            rng=rng,
+        )
+        self._tried: RedisURL | None = None
+        """Where the attempt led that failed last; None where there was nowhere to go."""
+        self._followed: str | None = None
+        """The address of the server that was followed last."""
+        self._moves = 0
         self._subscriptions: dict[bytes, Subscription] = {}
         self._session: Session | None = None
         """Of the connection that subscriptions are sent on: it has shaken hands, and has not been noticed to end."""
@@ -134,13 +154,33 @@ class Link:
         """The database that requests are about."""
         return self._url.db
 
+    @property
+    def role_changes(self) -> int:
+        """How often the server that is followed was found in another role, or another was named in its place."""
+        return self._role.changes + self._moves
+
     async def wait_online(self) -> None:
         """Wait until it is online. Without a deadline of its own."""
         await self._online.wait()
 
     def describe(self) -> LinkState:
         """What it is doing now."""
-        return LinkState(self._state, self._attempt, self._since, self._url.masked(), len(self._subscriptions))
+        count = len(self._subscriptions)
+        nodes = []
+        if self._session is not None:
+            state = "online" if self.online else "connecting"
+            nodes.append(NodeState(address(self._session.server), self._role.role, "", state, count))
+        nodes += [NodeState(address(duck.server), None, "", "leaving", count) for duck in self._succession.ducks]
+        return LinkState(
+            self._state,
+            self._attempt,
+            self._since,
+            self._url.masked(),
+            count,
+            tuple(nodes),
+            self._endpoint.remarks(),
+            self._endpoint.details(),
+        )
 
     # -- subscriptions and requests -----------------------------------------------------------------------------------
 
@@ -149,8 +189,9 @@ class Link:
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             subscription = self._subscriptions[channel] = Subscription(channel)
-            if self._session is not None:
-                self._session.connection.subscribe(subscription)
+            for session in (self._session, self._succession.successor):
+                if session is not None:
+                    session.connection.subscribe(subscription)
         return subscription
 
     def unsubscribe(self, channel: bytes) -> None:
@@ -171,6 +212,9 @@ class Link:
     def _give_back(self, subscription: Subscription, *, waited_for: bool = False) -> None:
         if self._session is not None:
             self._session.connection.unsubscribe(subscription, waited_for=waited_for)
+        for session in (self._succession.successor, *self._succession.ducks):
+            if session is not None:
+                session.connection.unsubscribe(subscription)
         subscription.close()
 
     async def wait_active(self, subscription: Subscription) -> None:
@@ -185,27 +229,28 @@ class Link:
         asked = self._session is not None
         if not subscription.active:
             await bounded(subscription.wait_settled, self._policy.request_timeout)
+        subscription.check()
         if subscription.active:
             return
-        if subscription.refused is not None:
-            # One refusal may have many waiters: each raises an exception of its own.
-            raise type(subscription.refused)(*subscription.refused.args) from subscription.refused
-        if subscription.closed:
-            raise RedisConnectionError("unsubscribed while waiting for Redis")
         if not asked:
             raise RedisTimeoutError("no connection to Redis")
-        self._note_timeout("SUBSCRIBE")
+        self._note_timeout("SUBSCRIBE", self._policy.request_timeout)
         raise RedisTimeoutError(f"no answer to SUBSCRIBE for {self._policy.request_timeout:g}s")
 
-    async def request(self, *args: bytes | str | int) -> object:
+    async def request(self, *args: bytes | str | int, key: bytes | str | None = None) -> object:
         """Ask Redis, on the connection that lives now, and return the answer, `request_timeout` later at most.
 
-        Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError, or the ResponseError with which
-        Redis refuses.
+        `key` is without meaning here. Raises RedisConnectionError (not online, or lost meanwhile), RedisTimeoutError,
+        or the ResponseError with which Redis refuses.
         """
+        del key
         if self._session is None or not self.online:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.request(*args)
+
+    async def request_everywhere(self, *args: bytes | str | int) -> dict[str, object]:
+        """What `request` returns, by the server's address."""
+        return {address(self._url): await self.request(*args)}
 
     async def read(self, *args: bytes | str | int, sending: Callable[[], None] | None = None) -> object:
         """Ask the server that is connected now for something that may be large, and return the answer (see `reads`).
@@ -218,9 +263,9 @@ class Link:
             raise RedisConnectionError("no connection to Redis")
         return await self._session.reads.read(*args, sending=sending)
 
-    def _note_timeout(self, command: str, seconds: float | None = None) -> None:
+    def _note_timeout(self, command: str, seconds: float) -> None:
         self.timeouts += 1
-        self._log.warning("redis request timed out", command=command, seconds=seconds or self._policy.request_timeout)
+        self._log.warning("redis request timed out", command=command, seconds=seconds)
 
     # -- the life of the link -----------------------------------------------------------------------------------------
 
@@ -230,71 +275,128 @@ class Link:
         Before that, raises `RedisUnavailable` after `max_retries` failed attempts and `RedisRefused` when the
         credentials are wrong. Afterwards both are an outage like any other.
         """
+        ended: RedisRefused | RedisUnavailable | None = None
         try:
-            while True:
-                number = self._attempts.number
-                self._enter("connecting", number)
-                log = self._log.info if number == 1 else self._log.debug
-                log("redis connecting", attempt=number, address=address(self._url))
-                try:
-                    await self._connect(task_status)
-                except RedisError as error:
-                    delay = self._ended(error)
-                self._enter("waiting", self._attempts.number)
-                await trio.sleep(delay)
-        finally:
-            self._enter("stopped", 0)
-            self._online = trio.Event()
-
-    async def _connect(self, task_status: trio.TaskStatus[None]) -> NoReturn:
-        """One connection from its opening to its end. Raises the RedisError that says why it ended."""
-        opened = await self._opener.open(self._client_name)
-        try:
-            self._role.note(opened.role)
-            raise await self._serve(self._make_session(opened), task_status)
-        finally:
-            await trio.aclose_forcefully(opened.stream)
-
-    def _make_session(self, opened: Opened) -> Session:
-        async def open_another() -> trio.abc.Stream:
-            return (await self._opener.open(f"{self._client_name}-reads", opened.address)).stream
-
-        return Session(
-            opened,
-            policy=self._policy,
-            open_another=open_another,
-            on_messages=self._handler.on_messages,
-            on_active=self._acknowledged,
-            on_refused=self._refused,
-            on_round_trip=self.round_trips.observe,
-            on_timeout=self._note_timeout,
-            rng=self._rng,
-            log=self._log,
-        )
-
-    async def _serve(self, session: Session, task_status: trio.TaskStatus[None]) -> RedisError:
-        """Subscribe to everything over a connection that has shaken hands, and live with it; return what ended it."""
-        connection = session.connection
-        self._session = session
-        try:
-            for subscription in self._subscriptions.values():
-                connection.subscribe(subscription)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._come_online, session, task_status)
-                nursery.start_soon(self._role.run, connection)
-                ended = await connection.run()
+                self._sessions.nursery = nursery
+                nursery.start_soon(self._endpoint.run)
+                try:
+                    await self._keep(task_status)
+                except (RedisRefused, RedisUnavailable) as error:
+                    # Through the nursery it would be one of a group.
+                    ended = error
                 nursery.cancel_scope.cancel()
         finally:
+            self._sessions.nursery = None
+            self._enter("stopped", 0)
+            self._online = trio.Event()
+        if ended is not None:
+            try:
+                raise ended
+            finally:
+                # Its traceback holds this frame, which must not hold it in turn.
+                del ended
+
+    async def _keep(self, task_status: trio.TaskStatus[None]) -> NoReturn:
+        """One attempt after the other."""
+        while True:
+            number = self._attempts.number
+            self._enter("connecting", number)
+            log = self._log.info if number == 1 else self._log.debug
+            log("redis connecting", attempt=number, address=self._endpoint.name)
+            try:
+                await self._connect(task_status)
+            except RedisError as error:
+                delay = self._ended(error)
+            self._enter("waiting", self._attempts.number)
+            with trio.move_on_after(delay):
+                # Sooner, where it leads elsewhere by now.
+                await self._endpoint.wait_elsewhere(self._tried)
+
+    async def _connect(self, task_status: trio.TaskStatus[None]) -> NoReturn:
+        """From a new connection to the end of it, or of those that followed it. Raises the RedisError of why."""
+        self._tried = None
+        server = self._tried = await self._endpoint.locate()
+        with self._endpoint.unless_moved(server):
+            opened = await self._sessions.open(server)
+        try:
+            self._role.where = address(server)
+            self._role.greet(opened.role)
+            await self._endpoint.confirm(server)
+        except BaseException:
+            await trio.aclose_forcefully(opened.stream)
+            raise
+        session = self._sessions.begin(server, opened)
+        for subscription in self._subscriptions.values():
+            session.connection.subscribe(subscription)
+        raise await self._serve(session, task_status)
+
+    async def _serve(self, session: Session, task_status: trio.TaskStatus[None]) -> RedisError:
+        """Live with a connection, and with those that follow it without a gap; return what ended the last."""
+        self._session = session
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._come_online, session, task_status)
+                await self._live(session)
+                nursery.cancel_scope.cancel()
+            while self._session is not session:
+                session = self._session
+                await self._live(session)
+        finally:
             # All subscriptions wait for the next connection.
+            connection = self._session.connection
             self._session = None
             if self._online.is_set():
                 self._last_byte = connection.last_byte
             for subscription in self._subscriptions.values():
                 subscription.rearm(connection.last_byte)
             await session.reads.lost()
+        ended = connection.error or RedisConnectionError("link closed")
         if isinstance(ended, StalledError) and not (self._online.is_set() and ended.waited_for):
-            self._note_timeout(ended.command)
+            self._note_timeout(ended.command, self._policy.request_timeout)
         return ended
+
+    async def _live(self, session: Session) -> None:
+        """Until the connection has ended, or another has taken over."""
+        async with trio.open_nursery() as nursery:
+
+            async def follow() -> None:
+                await self._online.wait()
+                await self._succession.find(session, self._subscriptions.values())
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(follow)
+            nursery.start_soon(self._role.run, session.connection)
+            await session.over.wait()
+            nursery.cancel_scope.cancel()
+
+    def _take_over(self, successor: Session, role: str | None) -> None:
+        """Another server is followed from now on; everything was subscribed to there before."""
+        former, self._session = self._session, successor
+        self._log.info(
+            "redis followed elsewhere",
+            before=self._followed,
+            now=address(successor.server),
+            subscriptions=len(self._subscriptions),
+        )
+        self._role.where = address(successor.server)
+        self._role.note(role)
+        self._note_followed(successor)
+        if former is not None:
+            self._sessions.spawn(partial(self._leave, former))
+        self._enter("online", self._attempt)
+        self._handler.on_online(0.0)
+
+    async def _leave(self, session: Session) -> None:
+        """What a former server is still there for."""
+        await session.reads.lost()
+        if session in self._succession.ducks:
+            await self._succession.read_out(session)
+
+    def _note_followed(self, session: Session) -> None:
+        where = address(session.server)
+        self._moves += self._followed not in (None, where)
+        self._followed = where
 
     async def _come_online(self, session: Session, task_status: trio.TaskStatus[None]) -> None:
         """Wait until everything that was subscribed has been answered, then say so."""
@@ -311,10 +413,10 @@ class Link:
         )
         self._enter("online", self._attempt)
         self._last_byte = session.connection.last_byte
+        self._note_followed(session)
         self._attempts.succeeded()
         self._online.set()
-        with self._barrier("on_online"):
-            self._handler.on_online(gap)
+        self._handler.on_online(gap)
         if first:
             task_status.started()
 
@@ -325,32 +427,14 @@ class Link:
         online = trio.current_time() - self._since
         self._log.warning("redis stream interrupted", error=quote(str(error)), online=round(online, 3))
         self._online = trio.Event()
-        with self._barrier("on_lost"):
-            self._handler.on_lost()
+        self._handler.on_lost()
         return self._attempts.lost(online)
-
-    def _exhausted(self) -> None:
-        with self._barrier("on_exhausted"):
-            self._handler.on_exhausted()
 
     def _acknowledged(self, subscription: Subscription) -> None:
         since = subscription.heard_until
-        with self._barrier("on_active"):
-            self._handler.on_active(subscription.channel, None if since is None else trio.current_time() - since)
-
-    def _refused(self, subscription: Subscription, error: RedisError) -> None:
-        with self._barrier("on_refused"):
-            self._handler.on_refused(subscription.channel, error)
+        self._handler.on_active(subscription.channel, None if since is None else trio.current_time() - since)
 
     def _enter(self, state: str, attempt: int) -> None:
         self._state = state
         self._attempt = attempt
         self._since = trio.current_time()
-
-    @contextmanager
-    def _barrier(self, what: str) -> Iterator[None]:
-        """A handler that raises is a bug of its own; the link lives on."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - the barrier: see above
-            self._log.exception("redis handler failed", handler=what)

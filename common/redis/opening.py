@@ -7,6 +7,7 @@ name that it gave up on: the next one waits for the same (`common.names`).
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,11 +21,12 @@ from common.redis.transport import Steps, address, explain, open_stream, peer_ad
 from common.secret import SecretError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from common.redis.url import RedisURL
     from common.secret import Secret
 
+
+Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens the socket to a host and port in place of the network; may raise OSError."""
 
 _TLS_HINT: Final = "; where the port speaks TLS the URL must begin with rediss://"
 
@@ -45,7 +47,7 @@ class Opened:
 class Opener:
     """See the module. `within` is in seconds; `on_timeout` is told the command that got no answer in time.
 
-    `password` is used when `url` has none. `connect` replaces the opening of the socket; it may raise OSError.
+    `password` is used when `url` has none. `connect` replaces the opening of the socket.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Opener:
         *,
         url: RedisURL,
         password: Secret | None = None,
-        connect: Callable[[], Awaitable[trio.abc.Stream]] | None = None,
+        connect: Connect | None = None,
         within: float,
         reply_limit: int,
         on_timeout: Callable[[str], None],
@@ -66,41 +68,42 @@ class Opener:
         self._on_timeout = on_timeout
         self._names = Names()
 
-    async def open(self, client_name: str, at: str | None = None) -> Opened:
-        """Connect, to the address `at` if it is given, and shake hands.
+    async def open(self, client_name: str, at: str | None = None, *, server: RedisURL | None = None) -> Opened:
+        """Connect, to `server` where it is not the URL's own, to the address `at` if it is given, and shake hands.
 
         Raises the RedisError of whatever failed; a deadline that has passed is a RedisConnectionError whose message
         says what took the time.
         """
         steps = Steps()
+        url = server or self._url
         with trio.move_on_after(self._within):
-            stream = await self._open_stream(steps, at)
+            stream = await self._open_stream(url, steps, at)
             try:
                 parser = RespParser(self._reply_limit)
-                hint = _TLS_HINT if self._url.scheme == "redis" else ""
-                role = await shake_hands(stream, parser, self._introduction(client_name), steps, hint=hint)
+                hint = _TLS_HINT if url.scheme == "redis" else ""
+                role = await shake_hands(stream, parser, self._introduction(url, client_name), steps, hint=hint)
             except BaseException:
                 await trio.aclose_forcefully(stream)
                 raise
             return Opened(stream, parser, role, peer_address(stream))
         if steps.step in COMMANDS:
             self._on_timeout(steps.step)
-        raise RedisConnectionError(f"no connection within {self._within:g}s, {steps.slowest()}: {address(self._url)}")
+        raise RedisConnectionError(f"no connection within {self._within:g}s, {steps.slowest()}: {address(url)}")
 
-    async def _open_stream(self, steps: Steps, at: str | None) -> trio.abc.Stream:
+    async def _open_stream(self, url: RedisURL, steps: Steps, at: str | None) -> trio.abc.Stream:
         try:
             if self._connect is None:
-                return await open_stream(self._url, steps, self._names, at)
+                return await open_stream(url, steps, self._names, at)
             steps.enter("TCP")
-            return await self._connect()
+            return await self._connect(url.host, url.port)
         except (OSError, ValueError) as error:
-            raise RedisConnectionError(explain(error, self._url)) from error
+            raise RedisConnectionError(explain(error, url)) from error
 
-    def _introduction(self, client_name: str) -> Introduction:
-        password = self._url.password
+    def _introduction(self, url: RedisURL, client_name: str) -> Introduction:
+        password = url.password
         if password is None and self._password is not None:
             try:
                 password = self._password.read()
             except SecretError as error:
                 raise RedisConnectionError(str(error)) from error
-        return Introduction(client_name=client_name, db=self._url.db, username=self._url.username, password=password)
+        return Introduction(client_name=client_name, db=url.db, username=url.username, password=password)

@@ -10,11 +10,24 @@ import attrs
 from common.redis.resp import REPLY_LIMIT
 
 
+class Channels(Enum):
+    """What a link subscribes to: in a cluster it decides where."""
+
+    MESSAGES = "messages"
+    """Channels that somebody publishes to: any node of a cluster tells, or the one that owns a shard channel's slot."""
+    KEYSPACE = "keyspace"
+    """Notifications about keys, `__keyspace@0__:<key>`: told only by the nodes that have the key."""
+    NONE = "none"
+    """It only asks."""
+
+
 class Replica(Enum):
     """What a link does on a server that is a replica. In each case it is logged once."""
 
     STAY = "stay"
     """Nothing: messages come there too."""
+    FOLLOW = "follow"
+    """Stay, and look for a primary where the name leads now; once there is one, go there without a gap."""
     LEAVE = "leave"
     """Leave a primary that has become one. Where the next attempt leads to a replica too, it is good enough to read."""
     REFUSE = "refuse"
@@ -37,6 +50,11 @@ class LinkPolicy:
     read_limit: int = REPLY_LIMIT
     """The largest answer to a `read`."""
     replica: Replica = Replica.STAY
+    why_primary: str = "a primary is needed"
+    """Why a replica is not taken, where it is not."""
+    duck: float = 0.0
+    """Seconds for which a connection is still read at most once another server is followed: who has published over a
+    connection of his own may go on doing so until it is closed."""
     wait_for_loading: bool = True
     """Whether a server that is loading its data is waited for, and no failed attempt (SPEC 2)."""
 

@@ -63,6 +63,17 @@ class _Lost(Exception):  # noqa: N818 - a turn of events inside this module
     """A connection ended before the first byte of an answer; the message says how."""
 
 
+class _Question:
+    """What is asked, and how many answers there are: the last one counts, or the first error."""
+
+    __slots__ = ("answers", "command", "encoded")
+
+    def __init__(self, args: tuple[bytes | str | int, ...], *, asking: bool) -> None:
+        self.command = str(args[0])
+        self.encoded = (encode("ASKING") if asking else b"") + encode(*args)
+        self.answers = 2 if asking else 1
+
+
 class Reads:
     """See the module. `limit` is the largest answer, in bytes.
 
@@ -100,8 +111,12 @@ class Reads:
         self._failures = 0
         self._failing_since = 0.0
 
-    async def read(self, *args: bytes | str | int, sending: Callable[[], None] | None = None) -> object:
+    async def read(
+        self, *args: bytes | str | int, sending: Callable[[], None] | None = None, asking: bool = False
+    ) -> object:
         """Ask Redis and return the answer. `sending` is called when the question goes out; it may be more than once.
+
+        `asking`: ASKING goes before it, for a cluster's node that the key is on its way to.
 
         Raises ReplyTooLargeError, RedisTimeoutError (see the module), RedisConnectionError (lost), or the ResponseError
         with which Redis refuses.
@@ -112,7 +127,7 @@ class Reads:
                 if self._closed:
                     raise RedisConnectionError("no connection to Redis")
                 async with self._turns:
-                    return await self._read(encode(*args), str(args[0]), sending)
+                    return await self._read(_Question(args, asking=asking), sending)
             finally:
                 self._scopes.discard(scope)
         raise RedisConnectionError("connection lost during a read")
@@ -125,7 +140,7 @@ class Reads:
         idle, self._idle = self._idle, []
         await close_all(idle)
 
-    async def _read(self, question: bytes, command: str, sending: Callable[[], None] | None) -> object:
+    async def _read(self, question: _Question, sending: Callable[[], None] | None) -> object:
         while True:
             stream, used = await self._obtain()
             self._in_use += 1
@@ -133,7 +148,7 @@ class Reads:
             try:
                 if sending is not None:
                     sending()
-                answer = await self._ask(stream, question, command)
+                answer = await self._ask(stream, question)
                 whole = True
             except _Lost as error:
                 # An idle connection may have ended at any time, with nobody looking: that is no answer of Redis's.
@@ -189,14 +204,15 @@ class Reads:
         if hopeless and not self._in_use and not self._idle:
             self._on_unavailable(error)
 
-    async def _ask(self, stream: trio.abc.Stream, question: bytes, command: str) -> object:
+    async def _ask(self, stream: trio.abc.Stream, question: _Question) -> object:
         """One question, one answer, counted as it comes. An error that Redis answers is returned."""
+        command, answers = question.command, list[object]()
         parser = RespParser(self._limit + RECEIVE_SIZE)
         received = 0
         begun = trio.current_time()
         try:
             with trio.fail_after(self._request_timeout):
-                await stream.send_all(question)
+                await stream.send_all(question.encoded)
             while True:
                 with trio.fail_at(min(trio.current_time() + self._request_timeout, begun + LONGEST)):
                     data = await stream.receive_some(RECEIVE_SIZE)
@@ -207,11 +223,11 @@ class Reads:
                     raise ReplyTooLargeError(command, self._limit)
                 parser.feed(data)
                 # Nothing is subscribed here; Redis pushes other things too.
-                answers = [value for value in parser.values() if type(value) is not PushNotification]
-                if len(answers) > 1 or (answers and parser.unfinished):
+                answers += [value for value in parser.values() if type(value) is not PushNotification]
+                if len(answers) > question.answers or (len(answers) == question.answers and parser.unfinished):
                     raise ProtocolError("more than one answer to one question")
-                if answers:
-                    return answers[0]
+                if len(answers) == question.answers:
+                    return next((answer for answer in answers if isinstance(answer, RedisError)), answers[-1])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise _Lost(explain_broken(error)) from error
         except trio.TooSlowError:

@@ -1,7 +1,8 @@
 """One connection of a link, from the end of its handshake to its own: what is asked over it, and for how long.
 
-A `Session` is the link's, which makes it, runs its connection and closes its stream. A request shares the connection
-that subscribes and is for small answers; `read` has connections of its own beside it (`reads`), which end with it.
+A `Session` is the link's, which makes it and runs it; its stream is closed when it is over. A request shares the
+connection that subscribes and is for small answers; `read` has connections of its own beside it (`reads`), which end
+with it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from common.logs import Logger
-    from common.redis.connection import Batch, Reply
+    from common.redis.answers import Reply
+    from common.redis.connection import Batch
     from common.redis.errors import RedisError
     from common.redis.opening import Opened
     from common.redis.policy import LinkPolicy
     from common.redis.subscription import Subscription
+    from common.redis.url import RedisURL
 
 _RESUBSCRIPTION_PATIENCE: Final = 30
 """Request time-outs that a resubscription may take while bytes keep coming. Silence ends it after one."""
@@ -39,6 +42,7 @@ class Session:
         self,
         opened: Opened,
         *,
+        server: RedisURL,
         policy: LinkPolicy,
         open_another: Callable[[], Awaitable[trio.abc.Stream]],
         on_messages: Callable[[Batch, float], Awaitable[None]],
@@ -46,9 +50,14 @@ class Session:
         on_refused: Callable[[Subscription, RedisError], None],
         on_round_trip: Callable[[float], None],
         on_timeout: Callable[[str], None],
+        on_dropped: Callable[[Subscription], None] | None = None,
         rng: random.Random,
         log: Logger,
     ) -> None:
+        self.server = server
+        self.over = trio.Event()
+        """Set when the connection has ended; why is `connection.error`."""
+        self._stream = opened.stream
         self._request_timeout = policy.request_timeout
         self._on_timeout = on_timeout
         self.connection = Connection(
@@ -59,6 +68,7 @@ class Session:
             on_messages=on_messages,
             on_active=on_active,
             on_refused=on_refused,
+            on_dropped=on_dropped,
             on_round_trip=on_round_trip,
             log=log,
         )
@@ -72,8 +82,18 @@ class Session:
             log=log,
         )
 
-    async def request(self, *args: bytes | str | int) -> object:
-        """See `Link.request`."""
+    async def run(self) -> None:
+        """Live to the connection's end."""
+        try:
+            await self.connection.run()
+        finally:
+            self.over.set()
+            await trio.aclose_forcefully(self._stream)
+
+    async def request(self, *args: bytes | str | int, asking: bool = False) -> object:
+        """See `RedisLink.request`. `asking`: of a cluster's node that the key is on its way to, in one write."""
+        if asking:
+            self.connection.request("ASKING", waited_for=False)
         reply = self.connection.request(*args)
         if not await self._in_time(reply):
             self._on_timeout(reply.command)

@@ -6,12 +6,32 @@ Subscribing again after an unsubscribe makes a new one, which is how the tail of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
+
+from common.redis.errors import RedisConnectionError
 
 if TYPE_CHECKING:
     from common.redis.errors import RedisError
+
+
+@attrs.frozen(eq=False)
+class SubscriptionKind:
+    """How a channel is heard: the commands that begin and end it, and the pushes' first words. There are two."""
+
+    subscribe: str
+    unsubscribe: str
+    active: bytes
+    """The push that acknowledges."""
+
+
+CLASSIC: Final = SubscriptionKind("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe")
+"""Published with PUBLISH; in a cluster every node hands it on."""
+
+SHARD: Final = SubscriptionKind("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe")
+"""Published with SPUBLISH; heard of the nodes that serve the channel's slot only, which end it when it leaves them."""
 
 
 class Subscription:
@@ -22,10 +42,11 @@ class Subscription:
     from Redis before the last outage; None while there has been none since it was first active.
     """
 
-    __slots__ = ("_waiters", "active", "channel", "closed", "heard_until", "refused")
+    __slots__ = ("_waiters", "active", "channel", "closed", "heard_until", "kind", "refused")
 
-    def __init__(self, channel: bytes) -> None:
+    def __init__(self, channel: bytes, kind: SubscriptionKind = CLASSIC) -> None:
         self.channel = channel
+        self.kind = kind
         self.active = False
         self.refused: RedisError | None = None
         self.closed = False
@@ -41,6 +62,16 @@ class Subscription:
         """Whether there is nothing to wait for: active, refused or closed."""
         return self.active or self.refused is not None or self.closed
 
+    def check(self) -> None:
+        """Raise the error with which Redis refused it, or RedisConnectionError if it is closed; not if it is active."""
+        if self.active:
+            return
+        if self.refused is not None:
+            # One refusal may have many waiters: each raises an exception of its own.
+            raise type(self.refused)(*self.refused.args) from self.refused
+        if self.closed:
+            raise RedisConnectionError("unsubscribed while waiting for Redis")
+
     async def wait_settled(self) -> None:
         """Wait until it is settled. It has no deadline of its own: see `Link.wait_active`."""
         await trio.lowlevel.checkpoint()
@@ -53,9 +84,15 @@ class Subscription:
         self._waiters.unpark_all()
 
     def refuse(self, error: RedisError) -> None:
-        """Redis answered with an error."""
-        self.refused = error
-        self._waiters.unpark_all()
+        """Redis answered with an error. Without effect while another connection hears the channel."""
+        if not self.active:
+            self.refused = error
+            self._waiters.unpark_all()
+
+    def lose(self, error: RedisError) -> None:
+        """The connection that takes over may not hear what the one before it could."""
+        self.active = False
+        self.refuse(error)
 
     def rearm(self, last_byte: float) -> None:
         """The connection is gone, silent since `last_byte`: nothing that Redis said about it holds any more."""

@@ -1,116 +1,207 @@
-"""Redis URLs: redis-py's parser for the address, with the checks that it leaves out.
+"""Redis URLs: redis-py's parser for an address, with the checks that it leaves out, and lists of hosts beside it.
 
 Pure. No error says any part of the URL: an unescaped character can move a piece of the password into any other part.
+
+    redis://, rediss://    [user:pass@]host[:6379][/db]                                   one server
+    unix://                [user:pass@]/path[?db=]                                        one server
+    redis+sentinel://      [user:pass@]sentinel[:26379],…/master[/db][?sentinel_password=]   whom the sentinels name
+    redis+cluster://       [user:pass@]node[:6379],…[?pubsub=]                            all nodes of a cluster
+
+`rediss+…` is the same with TLS, for every server and sentinel. The login is the servers'; sentinels have their own.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import Final, Literal, get_args
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 from redis.asyncio.connection import parse_url
 
-Scheme = Literal["redis", "rediss", "unix"]
+from common.redis.url_options import (
+    CLUSTER_OPTIONS,
+    COMMON_OPTIONS,
+    SENTINEL_OPTIONS,
+    TLS_OPTIONS,
+    TLSOptions,
+    read_options,
+    read_tls,
+    tls_pairs,
+    utf8,
+    write_options,
+)
 
-_SCHEMES: Final[dict[str, Scheme]] = {"redis": "redis", "rediss": "rediss", "unix": "unix"}
-_CERT_REQS: Final = {"none": False, "optional": True, "required": True}
-_FLAGS: Final = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.fromkeys(
-    ("0", "f", "false", "n", "no", "off"), False
-)
-_COMMON_OPTIONS: Final = frozenset({"db", "username", "password"})
-_TLS_OPTIONS: Final = frozenset(
-    {"ssl_cert_reqs", "ssl_check_hostname", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "skip_verify"}
-)
+__all__ = ["MASK", "PubSub", "RedisURL", "TLSOptions", "Topology", "parse_redis_url"]
+
+Scheme = Literal["redis", "rediss", "unix"]
+Topology = Literal["single", "sentinel", "cluster"]
+PubSub = Literal["classic", "sharded", "both"]
+
+MASK: Final = "***"
+"""What stands for a password where it is shown."""
+
+_SCHEMES: Final[dict[str, tuple[Scheme, Topology]]] = {
+    "redis": ("redis", "single"),
+    "rediss": ("rediss", "single"),
+    "unix": ("unix", "single"),
+    "redis+sentinel": ("redis", "sentinel"),
+    "rediss+sentinel": ("rediss", "sentinel"),
+    "redis+cluster": ("redis", "cluster"),
+    "rediss+cluster": ("rediss", "cluster"),
+}
+_PUBSUB: Final[dict[str, PubSub]] = {word: word for word in get_args(PubSub)}
+_PORTS: Final[dict[Topology, int]] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_OPTIONS: Final[dict[Topology, frozenset[str]]] = {
+    "single": COMMON_OPTIONS,
+    "sentinel": COMMON_OPTIONS | SENTINEL_OPTIONS,
+    "cluster": COMMON_OPTIONS | CLUSTER_OPTIONS,
+}
 _BAD_HOST_CHARACTERS: Final = re.compile(r"[\s/\\,?#@\[\]]")
 
 
 @attrs.frozen(kw_only=True)
-class TLSOptions:
-    """How a `rediss://` link checks the server, and which certificate it shows. Files are paths of PEM files."""
-
-    verify: bool = True
-    check_hostname: bool = True
-    """Never true without `verify`."""
-    ca_file: str | None = None
-    """None is the system's certificate authorities."""
-    cert_file: str | None = None
-    key_file: str | None = None
-    """None with a `cert_file` means that the file holds both."""
-
-
-@attrs.frozen(kw_only=True)
 class RedisURL:
-    """Where a Redis server is and how to speak to it."""
+    """Where Redis is and how to speak to it: one server, the sentinels that know it, or nodes of a cluster."""
 
     scheme: Scheme = "redis"
+    """The way to each server: TCP, TLS, or a Unix socket, which only a single server has."""
+    topology: Topology = "single"
     host: str = "localhost"
-    """A name or an address, IPv6 without brackets; without meaning for `unix`."""
+    """A name or an address, IPv6 without brackets; without meaning for `unix`. Of several, the first."""
     port: int = 6379
+    further: tuple[tuple[str, int], ...] = ()
+    """Hosts and ports beyond the first: of sentinels, or of a cluster's nodes."""
     path: str = ""
     """The socket's absolute path, for `unix`."""
     db: int
+    """A cluster has 0 only."""
     username: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     tls: TLSOptions | None = None
     """Given exactly when the scheme is `rediss`."""
+    master: str = ""
+    """The name that the sentinels know the servers by; given exactly when there are sentinels."""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = attrs.field(default=None, repr=False)
+    pubsub: PubSub = "classic"
+    """How messages are published in a cluster: by PUBLISH, by SPUBLISH, or by either."""
     ignored: tuple[str, ...] = ()
     """Names of the query's options that have no meaning here."""
 
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """All hosts with their ports, at least one, in the order in which the URL has them."""
+        return ((self.host, self.port), *self.further)
+
+    def node(self, host: str, port: int) -> RedisURL:
+        """The URL of one server behind this one, to which the same login and TLS lead."""
+        return attrs.evolve(
+            self,
+            topology="single",
+            host=host,
+            port=port,
+            further=(),
+            master="",
+            sentinel_username=None,
+            sentinel_password=None,
+            pubsub="classic",
+        )
+
+    def sentinels(self) -> tuple[RedisURL, ...]:
+        """The URL of each sentinel, with the sentinels' login; they have no databases."""
+        login = attrs.evolve(self, username=self.sentinel_username, password=self.sentinel_password, db=0)
+        return tuple(login.node(host, port) for host, port in self.hosts)
+
     def masked(self) -> str:
-        """The URL as an operator would write it, its password as `***`: fit for logs."""
+        """The URL as an operator would write it, its passwords as `***`: fit for logs."""
         user = "" if self.username is None else quote(self.username, safe="")
-        secret = "" if self.password is None else ":***"
+        secret = "" if self.password is None else f":{MASK}"
         login = f"{user}{secret}@" if user or secret else ""
         if self.scheme == "unix":
             return f"unix://{login}{quote(self.path)}?db={self.db}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        options = _tls_query(self.tls) if self.tls else ""
-        return f"{self.scheme}://{login}{host}:{self.port}/{self.db}{options}"
+        scheme = self.scheme if self.topology == "single" else f"{self.scheme}+{self.topology}"
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        master = f"/{quote(self.master, safe='')}" if self.topology == "sentinel" else ""
+        options = tls_pairs(self.tls) | {
+            "sentinel_username": self.sentinel_username,
+            "sentinel_password": None if self.sentinel_password is None else MASK,
+            "pubsub": None if self.pubsub == "classic" else self.pubsub,
+        }
+        return f"{scheme}://{login}{hosts}{master}/{self.db}{write_options(options)}"
 
 
 def parse_redis_url(text: str, default_db: int) -> RedisURL:
-    """The value of a `redis://`, `rediss://` or `unix://` URL; `default_db` where it names no database.
+    """The value of a URL of one of the forms above; `default_db` where it names no database, and is no cluster's.
 
     Raises ValueError, whose message quotes nothing of the URL.
     """
     if not text.isprintable() or " " in text:
         raise ValueError("a URL has no spaces and no control characters")
     name, separator, rest = text.partition("://")
-    scheme = _SCHEMES.get(name.lower())
-    if scheme is None or not separator:
-        raise ValueError("the URL must start with redis://, rediss:// or unix://")
+    if name.lower() not in _SCHEMES or not separator:
+        raise ValueError(
+            "the URL must start with redis://, rediss:// or unix://, or with redis+sentinel:// or redis+cluster:// "
+            "(rediss+… with TLS)"
+        )
+    scheme, topology = _SCHEMES[name.lower()]
     location, _, query = rest.partition("?")
     authority, slash, path = location.partition("/")
     if "#" in rest or "@" in path or "@" in query:
         raise ValueError("a / ? # or @ in a user name, password or path must be written %2F %3F %23 %40")
-    options = _options(query)
-    understood = _COMMON_OPTIONS | _TLS_OPTIONS if scheme == "rediss" else _COMMON_OPTIONS
-    address = _unix(authority, slash + path, options) if scheme == "unix" else _inet(scheme, authority, path, options)
+    options = read_options(query)
+    if "pubsub" in options and topology != "cluster":
+        raise ValueError("the option pubsub is for a cluster: redis+cluster://")
+    if scheme == "unix":
+        address = _unix(authority, slash + path, options)
+    elif topology == "single":
+        address = _inet(scheme, authority, path, options)
+    else:
+        address = _listed(scheme, topology, authority, path, options)
+    understood = _OPTIONS[topology] | TLS_OPTIONS if scheme == "rediss" else _OPTIONS[topology]
     return attrs.evolve(
         address,
         scheme=scheme,
+        topology=topology,
         db=default_db if address.db < 0 else address.db,
-        username=_utf8(address.username or options.get("username")),
-        password=_utf8(address.password or options.get("password")),
-        tls=_tls(options) if scheme == "rediss" else None,
+        username=utf8(address.username or options.get("username")),
+        password=utf8(address.password or options.get("password")),
+        tls=read_tls(options) if scheme == "rediss" else None,
         ignored=tuple(option for option in options if option not in understood),
     )
 
 
 def _inet(scheme: Scheme, authority: str, path: str, options: dict[str, str]) -> RedisURL:
-    """Address and login of a TCP URL; the database is -1 where the URL names none."""
-    parsed = _parse(f"{scheme}://{authority}")
-    if _BAD_HOST_CHARACTERS.search(parsed.host) or not parsed.host.isprintable():
-        raise ValueError("the host is neither a name nor an address")
-    db = _database(options.get("db"))
-    if path:
-        in_path = _number(unquote(path).removesuffix("/"))
-        if db not in (-1, in_path):
-            raise ValueError("the URL names two databases")
-        db = in_path
-    return attrs.evolve(parsed, db=db)
+    """Address and login of one server's URL; the database is -1 where the URL names none."""
+    return attrs.evolve(_parse(f"{scheme}://{authority}", _PORTS["single"]), db=_database(path, options))
+
+
+def _listed(scheme: Scheme, topology: Topology, authority: str, path: str, options: dict[str, str]) -> RedisURL:
+    """Addresses and login of a URL with several hosts; the database is -1 where sentinels' URL names none."""
+    # urlsplit takes a list of IPv6 addresses for a broken one.
+    login, at, names = authority.rpartition("@")
+    hosts: list[tuple[str, int]] = []
+    for name in names.split(","):
+        if not name or name.startswith(":"):
+            raise ValueError("each host must be named: host1,host2:port,[::1]:port")
+        parsed = _parse(f"{scheme}://{name}", _PORTS[topology])
+        hosts.append((parsed.host, parsed.port))
+    (host, port), *further = dict.fromkeys(hosts)
+    address = attrs.evolve(
+        _parse(f"{scheme}://{login}{at}", _PORTS[topology]), host=host, port=port, further=tuple(further)
+    )
+    if topology == "cluster":
+        if _database(path, options) > 0:
+            raise ValueError("a cluster has database 0 only")
+        return attrs.evolve(address, db=0, pubsub=_choice(options.get("pubsub")))
+    master, _, db = path.partition("/")
+    return attrs.evolve(
+        address,
+        db=_database(db, options),
+        master=_master(unquote(master)),
+        sentinel_username=utf8(options.get("sentinel_username")),
+        sentinel_password=utf8(options.get("sentinel_password")),
+    )
 
 
 def _unix(authority: str, path: str, options: dict[str, str]) -> RedisURL:
@@ -119,11 +210,11 @@ def _unix(authority: str, path: str, options: dict[str, str]) -> RedisURL:
     decoded = unquote(path)
     if host or len(decoded) < 2 or decoded.endswith("/") or not decoded.isprintable():
         raise ValueError("a unix URL needs the socket's absolute path: unix:///run/redis/redis.sock?db=2")
-    return attrs.evolve(_parse(f"unix://{login}{at}{path}"), db=_database(options.get("db")))
+    return attrs.evolve(_parse(f"unix://{login}{at}{path}", _PORTS["single"]), db=_database("", options))
 
 
-def _parse(url: str) -> RedisURL:
-    """What redis-py reads from a URL without query, the database left out."""
+def _parse(url: str, default_port: int) -> RedisURL:
+    """What redis-py reads from a URL of one host without query, the database left out."""
     try:
         port = urlsplit(url).port
         parsed = parse_url(url)
@@ -131,9 +222,12 @@ def _parse(url: str) -> RedisURL:
         raise ValueError("the host or port can't be read: a port is 1 to 65535, an IPv6 address is [::1]") from None
     if port == 0:
         raise ValueError("the port must be 1 to 65535")
+    host = parsed.get("host", "localhost")
+    if _BAD_HOST_CHARACTERS.search(host) or not host.isprintable():
+        raise ValueError("the host is neither a name nor an address")
     return RedisURL(
-        host=parsed.get("host", "localhost"),
-        port=parsed.get("port", 6379),
+        host=host,
+        port=parsed.get("port", default_port),
         path=parsed.get("path", ""),
         db=-1,
         username=parsed.get("username"),
@@ -141,67 +235,31 @@ def _parse(url: str) -> RedisURL:
     )
 
 
-def _options(query: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in options and name in _COMMON_OPTIONS | _TLS_OPTIONS:
-            raise ValueError(f"the option {name} is given twice")
-        options[name] = value
-    return options
+def _master(name: str) -> str:
+    if not re.fullmatch(r"\S{1,128}", name) or not name.isprintable() or "\ufffd" in name:
+        raise ValueError("a sentinel URL names its master: redis+sentinel://host1,host2/mymaster")
+    return name
 
 
-def _database(text: str | None) -> int:
-    return _number(text) if text else -1
+def _choice(text: str | None) -> PubSub:
+    if text and text not in _PUBSUB:
+        raise ValueError(f"pubsub must be {', '.join(_PUBSUB)}")
+    return _PUBSUB[text or "classic"]
+
+
+def _database(path: str, options: dict[str, str]) -> int:
+    """The database that a path or an option names, -1 where none does."""
+    text = options.get("db")
+    db = _number(text) if text else -1
+    if path:
+        in_path = _number(unquote(path).removesuffix("/"))
+        if db not in (-1, in_path):
+            raise ValueError("the URL names two databases")
+        db = in_path
+    return db
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("the database must be one number: redis://host:6379/2, or ?db=2")
     return int(text)
-
-
-def _tls(options: dict[str, str]) -> TLSOptions:
-    reqs = options.get("ssl_cert_reqs", "").lower().removeprefix("cert_")
-    if reqs and reqs not in _CERT_REQS:
-        raise ValueError("ssl_cert_reqs must be none, optional or required")
-    skip = _flag(options, "skip_verify", default=False)
-    if skip and _CERT_REQS.get(reqs, False):
-        raise ValueError("skip_verify and ssl_cert_reqs contradict each other")
-    verify = not skip and _CERT_REQS.get(reqs, True)
-    cert_file, key_file = options.get("ssl_certfile") or None, options.get("ssl_keyfile") or None
-    if key_file and not cert_file:
-        raise ValueError("ssl_keyfile needs ssl_certfile")
-    return TLSOptions(
-        verify=verify,
-        check_hostname=_flag(options, "ssl_check_hostname", default=True) and verify,
-        ca_file=options.get("ssl_ca_certs") or None,
-        cert_file=cert_file,
-        key_file=key_file,
-    )
-
-
-def _flag(options: dict[str, str], name: str, *, default: bool) -> bool:
-    text = options.get(name, "").lower()
-    if text and text not in _FLAGS:
-        raise ValueError(f"{name} must be true or false")
-    return _FLAGS.get(text, default)
-
-
-def _utf8(text: str | None) -> str | None:
-    # urllib decodes bytes that are not UTF-8 to U+FFFD: another user, another password.
-    if text and "\ufffd" in text:
-        raise ValueError("the percent-encoded user name or password is not UTF-8")
-    return text or None
-
-
-def _tls_query(tls: TLSOptions) -> str:
-    """The options that differ from the defaults, as a query."""
-    pairs = {
-        "ssl_cert_reqs": None if tls.verify else "none",
-        "ssl_check_hostname": "false" if tls.verify and not tls.check_hostname else None,
-        "ssl_ca_certs": tls.ca_file,
-        "ssl_certfile": tls.cert_file,
-        "ssl_keyfile": tls.key_file,
-    }
-    query = "&".join(f"{name}={quote(value)}" for name, value in pairs.items() if value)
-    return f"?{query}" if query else ""

@@ -243,7 +243,8 @@ class Server:
             case Page.HEALTH:
                 why = self.unready()
                 if why is None:
-                    return Response(HTTPStatus.OK, "OK\n")
+                    remarks = self._hub.link.describe().remarks
+                    return Response(HTTPStatus.OK, "".join(f"{line}\n" for line in ("OK", *remarks)))
                 return Response(HTTPStatus.SERVICE_UNAVAILABLE, why + "\n")
             case Page.METRICS:
                 try:

@@ -1,4 +1,4 @@
-"""The command line of the demo: `python -m deploy.demo [--seconds N]`."""
+"""The command line of the demo: `python -m deploy.demo [--seconds N] [--sentinel | --cluster]`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from common.early import ending_signals
 from common.embedded import EmbeddedRedisError
 from common.foreground import discard_output
 from common.watch.show import OutputClosedError
+from deploy.demo.backends import Topology
 from deploy.demo.daemon_process import ChildError
 from deploy.demo.ledger import ChecklistLedger, DemoLedger
 from deploy.demo.stage import play
@@ -37,17 +38,33 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=_seconds, metavar="N", help="end by itself after N seconds of publishing (default: Ctrl-C)"
     )
-    seconds = parser.parse_args().seconds
+    redis = parser.add_mutually_exclusive_group()
+    redis.add_argument(
+        "--sentinel",
+        dest="topology",
+        action="store_const",
+        const=Topology.SENTINEL,
+        default=Topology.SINGLE,
+        help="with a primary and a replica under three sentinels, and a failover while you look",
+    )
+    redis.add_argument(
+        "--cluster",
+        dest="topology",
+        action="store_const",
+        const=Topology.CLUSTER,
+        help="with a cluster of three primaries and three replicas, and a failover while you look",
+    )
+    arguments = parser.parse_args()
     # Python leaves these out where the descriptor is closed, and what is opened next gets its number.
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - a path object is not shorter; it lives as long as we
     if sys.stdout is None:
         print("demo: there is no standard output to show anything on", file=sys.stderr)
         return 1
-    return trio.run(_run, seconds)
+    return trio.run(_run, arguments.seconds, arguments.topology)
 
 
-async def _run(seconds: float | None) -> int:
+async def _run(seconds: float | None, topology: Topology) -> int:
     ledger, checklist = DemoLedger(), ChecklistLedger()
     trouble: str | None = None
     interrupted = trio.Event()
@@ -55,7 +72,7 @@ async def _run(seconds: float | None) -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, interrupted, nursery.cancel_scope)
             try:
-                await play(ledger, checklist, seconds)
+                await play(ledger, checklist, seconds, topology)
             except (ChildError, EmbeddedRedisError) as error:
                 trouble = str(error)
                 # Ctrl-C reaches also a part that has just been forked, and has no session of its own yet: it may be

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from common.daemons import KnownDaemon
-    from common.embedded import EmbeddedRedis
+    from deploy.demo.backends import Backend
 
 HOST: Final = "127.0.0.1"
 
@@ -134,7 +134,7 @@ class DaemonProcess:
 
 @asynccontextmanager
 async def open_daemon(
-    known: KnownDaemon, redis: EmbeddedRedis, directory: Path, settings: Mapping[str, str]
+    known: KnownDaemon, backend: Backend, directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[DaemonProcess]:
     """Start a daemon on its usual port of HOST, or a free one when another process has that; its log is in `directory`.
 
@@ -144,7 +144,7 @@ async def open_daemon(
     # What the shell has set for some other daemon must not reach this one.
     environ = {name: value for name, value in os.environ.items() if not name.startswith((known.prefix, "REDIS_"))}
     environ |= {
-        known.variable("REDIS_URL"): redis.url(known.database),
+        known.variable("REDIS_URL"): backend.url(known.database),
         **{known.variable(name): value for name, value in settings.items()},
     }
     # A look whether the port is free would say nothing about the moment in which it is bound.

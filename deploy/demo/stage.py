@@ -1,15 +1,13 @@
 """The demo's play: everything started in order, watched while it runs, and ended in order.
 
-redis-server, then statusd and preflightd, then opsd, which watches them, then clients, then the simulated run; the
-other way round at the end. Nothing of it outlives `play`, however that ends.
+Redis, then statusd and preflightd, then opsd, which watches them, then clients, then the simulated run; the other way
+round at the end. Nothing of it outlives `play`, however that ends.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import shlex
-import shutil
 import sys
 import tempfile
 import time
@@ -21,16 +19,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import redis
 import trio
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from common.daemons import OPS, PREFLIGHT, STATUS
-from common.embedded import open_embedded_redis
 from common.watch.client import watch
 from common.watch.show import OutputClosedError
 from common.watch.words import socket_url
+from deploy.demo.backends import REDIS_TIMEOUT, hand_over, open_backend
 from deploy.demo.daemon_process import ChildError, DaemonProcess, open_daemon
-from deploy.demo.simulated_run import simulated_run
+from deploy.demo.shell import python
+from deploy.demo.simulated_run import Published, simulated_run
 from deploy.demo.witness import MARK, checklist_witness, status_witness
 from preflightd.checklist import packaged
 from statusd.watch import open_status_view
@@ -40,8 +37,8 @@ if TYPE_CHECKING:
 
     from common.daemons import KnownDaemon
     from common.watch.view import View
+    from deploy.demo.backends import Backend, Client, Successor, Topology
     from deploy.demo.ledger import ChecklistLedger, DemoLedger
-    from deploy.demo.simulated_run import Published
     from deploy.demo.witness import Witness
 
 RUN_ID: Final = "demo-run;;disturbed;;_base"
@@ -56,8 +53,11 @@ CONNECT_TIMEOUT: Final = 120.0
 ARRIVAL_TIMEOUT: Final = 60.0
 """Seconds that the last messages may take to arrive, once nothing is published any more."""
 
-REDIS_TIMEOUT: Final = 60.0
-"""Seconds for one request."""
+FIRST_HANDOVER: Final = 4.0
+"""Seconds after which a primary's part is handed over for the first time, where there is somebody to hand it to."""
+
+NEXT_HANDOVER: Final = 30.0
+"""Seconds between one handover and the next. A former primary is told by its sentinels after ten that it is one."""
 
 PATIENCE: Final = {
     "HANDSHAKE_TIMEOUT": "60s",
@@ -77,7 +77,7 @@ LONGEST_PATH: Final = 100
 SHORT_PARENT: Final = "/tmp"  # noqa: S108 - a directory in it is made as safely as in the usual place
 
 
-async def play(ledger: DemoLedger, checklist: ChecklistLedger, seconds: float | None) -> None:
+async def play(ledger: DemoLedger, checklist: ChecklistLedger, seconds: float | None, topology: Topology) -> None:
     """Run the demo for `seconds`, or until it is cancelled, counting in `ledger` and `checklist`.
 
     Raises ChildError or EmbeddedRedisError, with a line for the user, when a part of it fails; OutputClosedError when
@@ -85,14 +85,16 @@ async def play(ledger: DemoLedger, checklist: ChecklistLedger, seconds: float | 
     """
     with _open_directory() as directory:
         async with (
-            open_embedded_redis() as server,
-            open_daemon(STATUS, server, directory, _watched(STATUS, directory)) as statusd,
-            open_daemon(PREFLIGHT, server, directory, _watched(PREFLIGHT, directory)) as preflightd,
-            open_daemon(OPS, server, directory, _watching(statusd, preflightd, directory)) as opsd,
+            open_backend(topology) as backend,
+            open_daemon(STATUS, backend, directory, _watched(STATUS, directory)) as statusd,
+            open_daemon(PREFLIGHT, backend, directory, _watched(PREFLIGHT, directory)) as preflightd,
+            open_daemon(OPS, backend, directory, _watching(statusd, preflightd, directory)) as opsd,
         ):
-            _say("\n".join(programme(statusd, preflightd, opsd, server.port)))
-            with open_status_view(sys.stdout, sys.stderr) as view, _open_client(server.url(PREFLIGHT.database)) as run:
-                await _perform(_Cast(statusd, preflightd, opsd, view, ledger, checklist), run, seconds)
+            _say("\n".join(programme(statusd, preflightd, opsd, backend, await backend.introduce())))
+            with open_status_view(sys.stdout, sys.stderr) as view, _open_client(backend) as run:
+                await _perform(
+                    _Cast(statusd, preflightd, opsd, view, ledger, checklist, backend.successor), run, seconds
+                )
 
 
 def _watched(known: KnownDaemon, directory: Path) -> Mapping[str, str]:
@@ -119,7 +121,9 @@ def run_page(opsd: DaemonProcess) -> str:
     return f"{opsd.page}#run={TOPIC}"
 
 
-def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonProcess, redis_port: int) -> Iterable[str]:
+def programme(
+    statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonProcess, backend: Backend, introduction: str
+) -> Iterable[str]:
     """What is said before the play starts."""
     yield f"Open {run_page(opsd)}"
     yield "to see a run move, and how the daemons are."
@@ -128,6 +132,11 @@ def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonPro
     yield "clients print below what arrives on real WebSockets: the run's messages and, marked"
     yield f"{MARK}, what changes in the checklist. Ctrl-C ends all of it."
     yield ""
+    if introduction:
+        yield introduction
+        yield f"After {FIRST_HANDOVER:g} s, and then every {NEXT_HANDOVER:g} s, the run's primary hands over to a"
+        yield "replica, and the run says so."
+        yield ""
     for daemon, address in (
         (statusd, socket_url(statusd.url, TOPIC)),
         (preflightd, socket_url(preflightd.url, RUN_ID)),
@@ -140,10 +149,10 @@ def programme(statusd: DaemonProcess, preflightd: DaemonProcess, opsd: DaemonPro
         yield f"  {'its log':<10}  {daemon.log} (until the demo ends)"
     yield ""
     yield "Try in a second terminal:"
-    yield f"  {_redis_command(redis_port, STATUS.database, 'publish', TOPIC, 'hello')}"
-    yield f"  {_python()} -m statusd watch {statusd.url} '{TOPIC}'"
-    yield f"  {_redis_command(redis_port, PREFLIGHT.database, 'hset', RUN_ID, 'locked:by-you', 'true')}"
-    yield f"  {_python()} -m preflightd watch {preflightd.url} '{RUN_ID}'"
+    yield f"  {backend.command(STATUS.database, 'publish', TOPIC, 'hello')}"
+    yield f"  {python()} -m statusd watch {statusd.url} '{TOPIC}'"
+    yield f"  {backend.command(PREFLIGHT.database, 'hset', RUN_ID, 'locked:by-you', 'true')}"
+    yield f"  {python()} -m preflightd watch {preflightd.url} '{RUN_ID}'"
     yield ""
 
 
@@ -157,9 +166,12 @@ class _Cast:
     view: View
     ledger: DemoLedger
     checklist: ChecklistLedger
+    successor: Successor | None
+    pen: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    """Of who writes to Redis: nobody does who must not."""
 
 
-async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> None:
+async def _perform(cast: _Cast, client: Client, seconds: float | None) -> None:
     lines = status_witness(cast.view, cast.ledger)
     steps = checklist_witness(cast.view, cast.checklist)
     try:
@@ -174,7 +186,10 @@ async def _perform(cast: _Cast, client: redis.Redis, seconds: float | None) -> N
             if patience.cancelled_caught:
                 raise ChildError(f"the clients did not connect within {CONNECT_TIMEOUT:g} s")
             with trio.move_on_after(float("inf") if seconds is None else seconds):
-                await _run_again_and_again(client, cast)
+                async with trio.open_nursery() as acts:
+                    if cast.successor is not None:
+                        acts.start_soon(_hand_over_now_and_then, client, cast, cast.successor)
+                    acts.start_soon(_run_again_and_again, client, cast)
             with trio.move_on_after(ARRIVAL_TIMEOUT):
                 await lines.wait_until(lambda: not cast.ledger.missing)
                 cast.checklist.due = await _due(client)
@@ -190,7 +205,7 @@ async def _watch(daemon: DaemonProcess, path: str, witness: Witness) -> None:
     raise ChildError(f"{daemon.known.name} refused our client")
 
 
-async def _run_again_and_again(client: redis.Redis, cast: _Cast) -> None:
+async def _run_again_and_again(client: Client, cast: _Cast) -> None:
     """Run after run of one project. After each its page is named: what was said first has scrolled away by then."""
     rng = random.Random(SEED)
     for number in count(1):
@@ -198,31 +213,52 @@ async def _run_again_and_again(client: redis.Redis, cast: _Cast) -> None:
         cast.view.line(f"-- this run on a page: {run_page(cast.opsd)} --", "bold green")
 
 
-async def _publish(client: redis.Redis, messages: Iterable[Published], cast: _Cast) -> None:
+async def _hand_over_now_and_then(client: Client, cast: _Cast, successor: Successor) -> None:
+    """What else happens to the run: said on the terminal and, in its own channel, on the page."""
+    await trio.sleep(FIRST_HANDOVER)
+    while True:
+        await _tell(client, cast, f"-- failover: {await successor.primary(RUN_ID)} hands over to a replica --")
+        if successor.holds:
+            async with cast.pen:
+                done = await hand_over(successor, client, RUN_ID, TOPIC)
+        else:
+            done = await hand_over(successor, client, RUN_ID, TOPIC)
+        if done is None:
+            raise ChildError("a primary's part was not handed over")
+        await _tell(client, cast, f"-- failover: {done.new} is the primary, {done.seconds:.1f} s later --")
+        await trio.sleep(NEXT_HANDOVER)
+
+
+async def _tell(client: Client, cast: _Cast, text: str) -> None:
+    await _publish(client, [Published(0.0, text)], cast)
+
+
+async def _publish(client: Client, messages: Iterable[Published], cast: _Cast) -> None:
     for message in messages:
         await trio.sleep(message.delay)
-        # What is counted is sent, also when the time is up at this very moment.
-        with _redis_errors(), trio.move_on_after(2 * REDIS_TIMEOUT, shield=True):
-            cast.ledger.publish(message.data)
-            cast.checklist.writes += bool(message.fields or message.done)
-            await trio.to_thread.run_sync(_send, client, message)
+        async with cast.pen:
+            # What is counted is sent, also when the time is up at this very moment.
+            with _redis_errors(), trio.move_on_after(2 * REDIS_TIMEOUT, shield=True):
+                cast.ledger.publish(message.data)
+                cast.checklist.writes += bool(message.fields or message.done)
+                await trio.to_thread.run_sync(_send, client, message)
 
 
-def _send(client: redis.Redis, message: Published) -> None:
+def _send(client: Client, message: Published) -> None:
     if written := message.written(time.time()):
         client.hset(RUN_ID, items=[part for field in written.items() for part in field])
     # Of whichever database: a channel belongs to the whole server.
     client.publish(TOPIC, message.data)
 
 
-async def _due(client: redis.Redis) -> Mapping[str, object]:
+async def _due(client: Client) -> Mapping[str, object]:
     """The frame that preflightd's client has to have, as the hash is now."""
     with _redis_errors():
         content = packaged().evaluate(await trio.to_thread.run_sync(_read, client)).content()
     return {"type": "preflight"} | {key: value for key, value in content.items() if value is not None}
 
 
-def _read(client: redis.Redis) -> Mapping[bytes, bytes]:
+def _read(client: Client) -> Mapping[bytes, bytes]:
     fields = client.hgetall(RUN_ID).items()
     return {field: value for field, value in fields if isinstance(field, bytes) and isinstance(value, bytes)}
 
@@ -246,9 +282,8 @@ def _open_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _open_client(url: str) -> Iterator[redis.Redis]:
-    # No retries: this server is our own, and when it is gone the demo is over.
-    client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, retry=Retry(NoBackoff(), 0))
+def _open_client(backend: Backend) -> Iterator[Client]:
+    client = backend.open_client(PREFLIGHT.database)
     try:
         yield client
     finally:
@@ -261,20 +296,6 @@ def _redis_errors() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         raise ChildError(f"the private redis-server ended unexpectedly: {error}") from None
-
-
-def _redis_command(port: int, database: int, command: str, *arguments: str) -> str:
-    quoted = " ".join(f"'{argument}'" for argument in arguments)
-    if shutil.which("redis-cli"):
-        return f"redis-cli -p {port} -n {database} {command} {quoted}"
-    code = f"import redis; redis.Redis(port={port}, db={database}).{command}({', '.join(map(repr, arguments))})"
-    return f'{_python()} -c "{code}"'
-
-
-def _python() -> str:
-    """This interpreter, as short as a shell in this directory understands it."""
-    here = f"{Path.cwd()}{os.sep}"
-    return shlex.quote(sys.executable.removeprefix(here))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -57,6 +57,8 @@ _EXAMPLES: Final = [
         "unix:///run/r?db=2",
         "redis://[::1]/0",
         "redis://h/two",
+        "redis+sentinel://u:p@a,[::1]:1/m/2?sentinel_username=s&sentinel_password=w",
+        "rediss+cluster://a,b:7001/0?pubsub=both",
     ),
 ]
 _RANDOM: Final = st.text(st.characters(exclude_characters="\0"), max_size=20)
@@ -108,13 +110,17 @@ def a_redis_url_is_a_value_or_refused(text: str, db: int) -> None:
         return
     assert url.db >= 0
     again = parse_redis_url(url.masked(), 0)
-    assert attrs.evolve(again, password=url.password) == attrs.evolve(url, ignored=())
+    again = attrs.evolve(again, password=url.password, sentinel_password=url.sentinel_password)
+    assert again == attrs.evolve(url, ignored=())
+    assert len(set(url.hosts)) == len(url.hosts)
+    assert (url.topology == "sentinel") == bool(url.master)
 
 
+_SCHEMES: Final = ["redis", "rediss", "unix", "http", "redis+sentinel", "rediss+cluster"]
 _LOGINS: Final = st.text("ab:@/?#%[] ", max_size=6)
 
 
-@holds_for(st.sampled_from(["redis", "rediss", "unix", "http"]), _LOGINS, _LOGINS, TEXTS)
+@holds_for(st.sampled_from(_SCHEMES), _LOGINS, _LOGINS, TEXTS)
 def no_part_of_a_redis_password_is_told(scheme: str, before: str, after: str, rest: str) -> None:
     """Wherever characters that should have been escaped move it."""
     text = f"{scheme}://{before}:{_SECRET}{after}@{rest}"
@@ -124,6 +130,8 @@ def no_part_of_a_redis_password_is_told(scheme: str, before: str, after: str, re
         assert _SECRET not in str(reason)
     else:
         assert _SECRET in (url.password or "")
+        assert all(_SECRET in (server.password or "") for server in [url.node("h", 1)])
+        assert _SECRET not in "".join(f"{sentinel.masked()}{sentinel!r}" for sentinel in url.sentinels())
         assert _SECRET not in url.masked()
         assert _SECRET not in repr(attrs.evolve(url, ignored=()))
 

@@ -13,7 +13,7 @@ from tests.support import needs
 from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -25,3 +25,10 @@ def tmux_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv("TMUX", raising=False)
         yield Path(directory)
         subprocess.run([program, "kill-server"], check=False, capture_output=True, timeout=PATIENCE)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What lies in the directory for temporary files."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return lambda: [path.name for path in tmp_path.iterdir()]

@@ -1,4 +1,5 @@
-"""What `deploy/proxies/Caddyfile` can do besides: replicas, a canary share, the way back, and asking who may listen."""
+"""What `deploy/proxies/Caddyfile` can do besides: replicas, a canary share, the way back, and asking who may listen;
+and that the ingress of `deploy/kubernetes` keeps a run in one place as well."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ import trio
 
 from tests.support.client import handshake
 from tests.support.daemon import DaemonProcess, open_daemon
-from tests.support.proxies import ONCE, PREFIX, open_caddy
+from tests.support.proxies import ONCE, PREFIX, open_caddy, open_hashing_nginx
 from tests.support.raw import HOST, RawClient, connect, fetch, open_redis, start_client, wait_until
+from tests.unit.deploy.test_deployment import of_kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,6 +80,19 @@ async def test_a_run_lives_on_one_replica_whatever_its_spelling() -> None:
     async with open_names("one", "two") as upstreams, open_caddy({"NEW_STATUS": " ".join(upstreams)}) as port:
         homes = {number: await who(port, f"run;;{number}:wepp") for number in range(24)}
         assert set(homes.values()) == {"one", "two"}
+        for number, home in list(homes.items())[:6]:
+            for spelt in (f"run;;{number}:wepp?gap=1", f"run%3B%3B{number}%3Awepp", f"run%3b%3b{number}:wepp?gap=2"):
+                assert await who(port, spelt) == home
+
+
+async def test_what_the_ingress_hashes_is_the_path_alone_too() -> None:
+    ingress = of_kind("Ingress")["statusd"]
+    hashed = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/upstream-hash-by"]
+    prefix = ingress["spec"]["rules"][0]["http"]["paths"][0]["path"]
+    names = ("one", "two", "three")
+    async with open_names(*names) as upstreams, open_hashing_nginx(prefix, hashed, upstreams) as port:
+        homes = {number: await who(port, f"run;;{number}:wepp") for number in range(40)}
+        assert set(homes.values()) == set(names)
         for number, home in list(homes.items())[:6]:
             for spelt in (f"run;;{number}:wepp?gap=1", f"run%3B%3B{number}%3Awepp", f"run%3b%3b{number}:wepp?gap=2"):
                 assert await who(port, spelt) == home

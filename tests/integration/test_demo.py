@@ -40,6 +40,25 @@ async def test_it_ends_by_itself_with_everything_received_and_the_checklist_true
         running.check_nothing_left()
 
 
+@pytest.mark.parametrize("topology", ["cluster", "sentinel"])
+async def test_a_failover_happens_while_one_looks_and_nothing_is_lost(tmp_path: Path, topology: str) -> None:
+    async with open_demo(tmp_path, f"--{topology}", "--seconds", "15") as running:
+        code, errors = await running.wait_end()
+        assert code == 0, errors
+        summary = SUMMARY.search(running.output)
+        assert summary is not None
+        assert summary[1] == summary[2]
+        # Those two lines came on the run's own channel, as the page has them; the run goes on.
+        told = [line for line in running.output.decode().splitlines() if line.startswith("-- failover: ")]
+        assert [re.sub(r"[\d.]+(?= s)|:\d+", "", line) for line in told] == [
+            "-- failover: 127.0.0.1 hands over to a replica --",
+            "-- failover: 127.0.0.1 is the primary,  s later --",
+        ]
+        old, new = (re.findall(r":(\d+) ", line)[0] for line in told)
+        assert old != new
+        running.check_nothing_left()
+
+
 async def test_both_clients_print_and_its_page_is_named_first_and_after_each_run(tmp_path: Path) -> None:
     async with open_demo(tmp_path) as running:
         await running.wait_for(b"STARTED run_project(demo run 2)")

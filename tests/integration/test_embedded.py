@@ -141,13 +141,6 @@ async def test_it_has_a_session_of_its_own(redis_server: EmbeddedRedis) -> None:
     assert os.getsid(redis_server.pid) == redis_server.pid
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """What lies in the directory for temporary files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return lambda: [path.name for path in tmp_path.iterdir()]
-
-
 async def test_process_and_directory_go_with_the_block(redis_program: Path, temporary: Callable[[], list[str]]) -> None:
     async with open_embedded_redis(program=redis_program) as redis:
         pid = redis.pid
@@ -192,9 +185,8 @@ async def test_a_given_port_in_use_is_a_clear_line(redis_server: EmbeddedRedis, 
 async def test_a_port_taken_between_choice_and_start_is_replaced(
     redis_server: EmbeddedRedis, redis_program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free_port = embedded._free_port
-    choices = [redis_server.port, redis_server.port, free_port()]
-    monkeypatch.setattr(embedded, "_free_port", lambda: choices.pop(0))
+    choices = [redis_server.port, redis_server.port, *embedded.free_ports(1)]
+    monkeypatch.setattr(embedded, "free_ports", lambda count: [choices.pop(0) for _ in range(count)])
     last = choices[-1]
     async with open_embedded_redis(program=redis_program) as redis:
         assert redis.port == last

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from common.config import load
-from opsd.history import History, HistoryUnavailableError, make_link
+from opsd.history import History, HistoryUnavailableError, make_history_link
 from opsd.settings import OpsSettings
 from opsd.vector import Directions, Meta, Others, RequestFlow, Sessions, Status, Vector
 from tests.support.logbook import Logbook
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from common.embedded import EmbeddedRedis
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from opsd.vector import Mode
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def status(connections: int, error_rate: float = 0.0, mode: Mode = "normal") -> 
 
 
 @asynccontextmanager
-async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIterator[tuple[History, Link]]:
+async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIterator[tuple[History, RedisLink]]:
     """A history whose link is kept, and which takes no samples of itself: they would stand among the test's."""
     environ = {
         "OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
@@ -52,7 +52,7 @@ async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIter
     }
     settings = load(OpsSettings, environ).settings
     logbook = Logbook()
-    link = make_link(settings, logbook.log, random.Random())
+    link = make_history_link(settings, logbook.log, random.Random())
     history = History(link, KEYS, keep, logbook.log)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(history._keep_link)
@@ -62,7 +62,7 @@ async def open_history(redis: EmbeddedRedis, keep: float = 86400.0) -> AsyncIter
         nursery.cancel_scope.cancel()
 
 
-async def add(link: Link, ago: float, value: str) -> None:
+async def add(link: RedisLink, ago: float, value: str) -> None:
     """A sample of some seconds ago."""
     match await link.request("TIME"):
         case [bytes(seconds), *_]:
@@ -71,7 +71,7 @@ async def add(link: Link, ago: float, value: str) -> None:
             pytest.fail(f"TIME is {other!r}")
 
 
-async def wait_offline(link: Link) -> None:
+async def wait_offline(link: RedisLink) -> None:
     with trio.fail_after(PATIENCE):
         while link.online:  # noqa: ASYNC110 - a link has no event for its loss
             await trio.sleep(0.01)

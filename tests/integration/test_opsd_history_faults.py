@@ -13,8 +13,9 @@ import trio
 
 from common.config import load
 from common.embedded import open_embedded_redis
+from common.redis.handler import Deaf
 from common.redis.link import Link, LinkPolicy
-from opsd.history import INTERVAL, RECONNECT_GAP, History, HistoryUnavailableError, make_link
+from opsd.history import INTERVAL, RECONNECT_GAP, History, HistoryUnavailableError, make_history_link
 from opsd.settings import OpsSettings
 from tests.integration.test_opsd import DOWN, get, open_opsd
 from tests.integration.test_opsd_history import status
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from common.embedded import EmbeddedRedis
+    from common.redis.links import RedisLink
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +50,9 @@ class Clock:
 
 
 @asynccontextmanager
-async def open_history(link: Link, logbook: Logbook, wall: Callable[[], float] = time.time) -> AsyncIterator[History]:
+async def open_history(
+    link: RedisLink, logbook: Logbook, wall: Callable[[], float] = time.time
+) -> AsyncIterator[History]:
     """A history whose link is kept, and which takes no samples by itself."""
     history = History(link, KEYS, 86400.0, logbook.log, wall=wall)
     async with trio.open_nursery() as nursery:
@@ -59,14 +63,14 @@ async def open_history(link: Link, logbook: Logbook, wall: Callable[[], float] =
         nursery.cancel_scope.cancel()
 
 
-def link_to(redis: EmbeddedRedis, logbook: Logbook) -> Link:
+def link_to(redis: EmbeddedRedis, logbook: Logbook) -> RedisLink:
     environ = {
         "OPS_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
         "OPS_TARGETS": "none",
         "OPS_REDIS_CONNECT_TIMEOUT": "1m",
         "OPS_REDIS_REQUEST_TIMEOUT": "1m",
     }
-    return make_link(load(OpsSettings, environ).settings, logbook.log, random.Random())
+    return make_history_link(load(OpsSettings, environ).settings, logbook.log, random.Random())
 
 
 async def shown(history: History) -> list[object]:
@@ -126,7 +130,7 @@ async def test_a_primary_that_became_a_replica_is_left_for_where_the_name_leads(
     async with open_embedded_redis(program=redis_program) as old, open_embedded_redis(program=redis_program) as new:
         leads_to = old
 
-        async def connect() -> trio.abc.Stream:
+        async def connect(_host: str, _port: int) -> trio.abc.Stream:
             return await trio.open_tcp_stream("127.0.0.1", leads_to.port)
 
         logbook = Logbook()
@@ -134,12 +138,11 @@ async def test_a_primary_that_became_a_replica_is_left_for_where_the_name_leads(
             request_timeout=PATIENCE, connect_timeout=PATIENCE, retry_base=0.05, retry_max=0.1, max_retries=0
         )
         url = load(OpsSettings, {}).settings.redis_url
-        like = link_to(old, logbook)
         link = Link(
             url=url,
             client_name="opsd",
             policy=policy,
-            handler=like._handler,
+            handler=Deaf(),
             log=logbook.log,
             rng=random.Random(),
             connect=connect,

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from common.config import load
-from opsd.history import History, make_link
+from opsd.history import History, make_history_link
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
 from opsd.vector import Directions, Meta, Others, RequestFlow, Sessions, Status, Vector
@@ -120,7 +120,7 @@ async def test_opsd_keeps_its_history_with_it(redis_server: EmbeddedRedis) -> No
     }
     settings = load(OpsSettings, environ).settings
     logbook = Logbook()
-    link = make_link(settings, logbook.log, random.Random())
+    link = make_history_link(settings, logbook.log, random.Random())
     history = History(link, keys_of(settings), settings.history, logbook.log)
     vector = Vector(Sessions(websocket_connections=5), Directions("r", "normal", RequestFlow(avg_latency=1)), Others(0))
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from common.redis.connection import Connection
 from common.redis.resp import RespParser, encode
-from common.redis.subscription import Subscription
+from common.redis.subscription import CLASSIC, Subscription
 from tests.support.logbook import Logbook
 from tests.support.recording import RecordingHandler
 from tests.support.scripted_redis import push
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from common.redis.connection import Batch
     from common.redis.errors import RedisError
+    from common.redis.subscription import SubscriptionKind
 
 
 @attrs.define
@@ -47,12 +48,12 @@ class ConnectionBench:
         await wait_all_tasks_blocked()
         return bytes(await self.server.receive_some())
 
-    async def subscribe(self, channel: bytes) -> Subscription:
+    async def subscribe(self, channel: bytes, kind: SubscriptionKind = CLASSIC) -> Subscription:
         """An active subscription."""
-        subscription = Subscription(channel)
+        subscription = Subscription(channel, kind)
         self.connection.subscribe(subscription)
-        assert await self.heard() == encode("SUBSCRIBE", channel)
-        await self.say(push(b"subscribe", channel, 1))
+        assert await self.heard() == encode(kind.subscribe, channel)
+        await self.say(push(kind.active, channel, 1))
         assert subscription.active
         return subscription
 
@@ -84,6 +85,7 @@ async def open_connection(
         on_messages=on_messages or handler.on_messages,
         on_active=lambda subscription: handler.on_active(subscription.channel, None),
         on_refused=lambda subscription, error: handler.on_refused(subscription.channel, error),
+        on_dropped=lambda subscription: handler.on_dropped(subscription.channel),
         on_round_trip=round_trips.append,
         log=logbook.log,
     )

@@ -19,6 +19,7 @@ from tests.support.scripted_redis import ScriptedRedis, open_scripted_redis
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from common.redis.handler import LinkHandler
     from common.secret import Secret
 
 URL = RedisURL(host="redis.test", port=6379, db=2)
@@ -44,15 +45,16 @@ def make_link(
     password: Secret | None = None,
     policy: LinkPolicy = POLICY,
     rng: random.Random | None = None,
+    listens: LinkHandler | None = None,
 ) -> LinkBench:
-    """A link to `redis` that does not run yet."""
+    """A link to `redis` that does not run yet; `listens` hears it in place of the bench's own handler."""
     handler, logbook = RecordingHandler(), Logbook()
     link = Link(
         url=url,
         password=password,
         client_name="statusd",
         policy=policy,
-        handler=handler,
+        handler=listens or handler,
         log=logbook.log,
         rng=random.Random(0) if rng is None else rng,
         connect=redis.connect,

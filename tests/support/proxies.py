@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 from tests.support.raw import HOST, fetch, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 FILES: Final = Path(__file__).parents[2] / "deploy" / "proxies"
 PREFIX: Final = "/weppcloud-microservices"
@@ -90,6 +90,30 @@ https://localhost:{port} {{
 """
     async with _running("caddy", text, lambda: _shakes_hands(port)):
         yield f"https://localhost:{port}"
+
+
+@asynccontextmanager
+async def open_hashing_nginx(prefix: str, hashed: str, upstreams: Sequence[str]) -> AsyncIterator[int]:
+    """The port of an nginx that does what ingress-nginx does of an Ingress: the expression `prefix` picks the way, its
+    group becomes the path, and the value of `hashed` says which of the addresses `upstreams` it is, on a ring."""
+    port = free_port()
+    servers = " ".join(f"server {upstream};" for upstream in upstreams)
+    text = f"""\
+events {{}}
+http {{
+    access_log off;
+    upstream pods {{ hash {hashed} consistent; {servers} }}
+    server {{
+        listen {HOST}:{port};
+        location ~* "^{prefix}" {{
+            rewrite "(?i){prefix}" $1 break;
+            proxy_pass http://pods;
+        }}
+    }}
+}}
+"""
+    async with _running("nginx", text, lambda: _listens(port)):
+        yield port
 
 
 @asynccontextmanager

@@ -39,6 +39,10 @@ class RecordingHandler:
         """See `LinkHandler`."""
         self._note("refused", channel, error)
 
+    def on_dropped(self, channel: bytes) -> None:
+        """What a connection and a link tell of a shard channel that Redis has ended."""
+        self._note("dropped", channel)
+
     def on_exhausted(self) -> None:
         """See `LinkHandler`."""
         self._note("exhausted", trio.current_time())

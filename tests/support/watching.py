@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis.exceptions import RedisError
 
     from common.disconnect import Disconnect
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.tracing import Tracer
     from common.web.peer import Peer
     from preflightd.checklist import Snapshot
@@ -137,7 +137,7 @@ class Setting:
         self.counters = Counters(delivery=Histogram(), hashes=HashFigures(reads=Histogram()))
         self.logbook = Logbook()
         self.hub = Hub(
-            make_link=lambda _hub: cast("Link", self.link),
+            make_link=lambda _hub: cast("RedisLink", self.link),
             make_topic=lambda link: partial(
                 Watcher,
                 read=link.read,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from common.metrics import HashFigures
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
 
 OFF: Final[dict[str, str]] = {}
 READ: Final = [{"PREFLIGHT_METRICS_ENABLED": "true"}, {"PREFLIGHT_ADMIN_LISTEN_ADDR": "127.0.0.1:0"}]
@@ -56,7 +56,7 @@ async def test_redis_is_asked_at_every_change_of_the_link_and_from_time_to_time(
     service = preflight(READ[0])
     asked: list[float] = []
 
-    async def observe(link: Link, figures: HashFigures) -> None:
+    async def observe(link: RedisLink, figures: HashFigures) -> None:
         assert (link, figures) == (service.hub.link, service.counters.hashes)
         asked.append(trio.current_time())
         await trio.lowlevel.checkpoint()

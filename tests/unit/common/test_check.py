@@ -13,17 +13,22 @@ from common import check as module
 from common.check import check, check_redis, write_configuration
 from common.config import UnixAddress, load
 from common.exits import Exit
-from common.redis.link import Link
+from common.redis.links import make_link
+from common.redis.policy import Channels
+from common.redis.url import parse_redis_url
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
+from tests.support.scripted_group import URL as WATCHED
+from tests.support.scripted_group import ScriptedGroup
 from tests.support.scripted_redis import Command, Peer, ScriptedRedis, bulk, open_scripted_redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import trio
     from trio.testing import MockClock
 
     from common.daemon import Daemon
@@ -36,7 +41,7 @@ FOREIGN = b"-NOPERM No permissions to access a %b\r\n"
 async def redis(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedRedis]:
     """The server that `check` finds, whatever is configured."""
     async with open_scripted_redis() as scripted:
-        monkeypatch.setattr(module, "Link", partial(Link, connect=scripted.connect))
+        monkeypatch.setattr(module, "make_link", partial(make_link, connect=scripted.connect))
         yield scripted
 
 
@@ -172,10 +177,38 @@ async def test_without_questions_of_its_own_a_daemon_is_content_with_a_connectio
     autojump_clock: MockClock, redis: ScriptedRedis
 ) -> None:
     out = io.StringIO()
-    assert await check_redis("opsd", StatusSettings(), out)
+    assert await check_redis("opsd", StatusSettings(), out, Channels.NONE)
     assert out.getvalue() == "redis: OK\n"
     assert redis.asked(b"SUBSCRIBE") == redis.asked(b"HGETALL") == []
     assert redis.asked(b"HELLO")[0][-1] == b"opsd-check"
+
+
+async def test_of_a_group_under_sentinels_the_primary_is_named_and_what_each_of_them_says(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = ScriptedGroup(nursery)
+    monkeypatch.setattr(module, "make_link", partial(make_link, connect=group.connect))
+    group.vanish(("s2", 26379))
+    group.sentinels[2].denied = {b"+switch-master"}
+    assert await checked(redis_url=parse_redis_url(WATCHED, 2)) == (
+        Exit.OK,
+        [
+            "redis: OK",
+            "node 10.0.0.1:6379: master",
+            "sentinel s1:26379: names 10.0.0.1:6379, epoch 0",
+            "sentinel s2:26379: connection refused: s2:26379",
+            (
+                "sentinel s3:26379: names 10.0.0.1:6379, epoch 0; does not tell of failovers: "
+                "NOPERM this user has no permissions to access one of the channels used as arguments"
+            ),
+            "warning: 1 of 3 sentinels say nothing",
+        ],
+    )
+    for name in ("s1", "s3"):
+        group.vanish((name, 26379))
+    code, lines = await checked(redis_url=parse_redis_url(WATCHED, 2))
+    assert code == Exit.FAILED
+    assert lines[0].startswith("redis: FAILED: no sentinel names a primary for mymaster: ")
 
 
 def test_the_configuration_is_shown_with_its_warnings_and_without_its_secrets() -> None:

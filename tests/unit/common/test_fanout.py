@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
     from common.web.peer import Peer
 
 LOG: Final = b"run:log"
@@ -116,7 +116,10 @@ class Setting:
 def make_setting() -> Setting:
     link, counters, logbook = FakeLink(), Counters(delivery=Histogram()), Logbook()
     hub = Hub(
-        make_link=lambda _hub: cast("Link", link), make_topic=lambda _link: Plain, counters=counters, log=logbook.log
+        make_link=lambda _hub: cast("RedisLink", link),
+        make_topic=lambda _link: Plain,
+        counters=counters,
+        log=logbook.log,
     )
     return Setting(hub, link, counters, logbook)
 

@@ -21,7 +21,7 @@ from tests.unit.common.test_fanout import FakeLink, FakePeer
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
 
 ODD = b"a\nb"
 """A channel that must not reach a log as it is."""
@@ -63,7 +63,7 @@ class House:
         self.link, self.logbook, self.made = FakeLink(), Logbook(), list[Task]()
         self.counters = Counters(delivery=Histogram())
         self.hub = Hub(
-            make_link=lambda _hub: cast("Link", self.link),
+            make_link=lambda _hub: cast("RedisLink", self.link),
             make_topic=lambda _link: partial(Task, made=self.made),
             counters=self.counters,
             log=self.logbook.log,
@@ -203,11 +203,11 @@ async def test_a_gap_is_counted_where_somebody_hears_of_the_run() -> None:
 async def test_topics_are_made_with_the_hubs_own_link() -> None:
     link, given = FakeLink(), list[object]()
 
-    def make_link(hub: object) -> Link:
+    def make_link(hub: object) -> RedisLink:
         given.append(hub)
-        return cast("Link", link)
+        return cast("RedisLink", link)
 
-    def make_topic(of: Link) -> partial[Task]:
+    def make_topic(of: RedisLink) -> partial[Task]:
         given.append(of)
         return partial(Task, made=[])
 

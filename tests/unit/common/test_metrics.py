@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import pytest
 import trio
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from common.exposition import Reporter, render
 from common.histogram import BUCKETS, Histogram
-from common.metrics import Counters, DaemonCollector, Gauges
+from common.metrics import MOST_NODES, Counters, DaemonCollector, Gauges
 from common.version import version
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ GAUGES: Final = Gauges(
     redis_round_trips=Histogram(),
     client_round_trips=Histogram(),
     origin_check_disabled=False,
+    redis_role_changes=31,
+    redis_moved=32,
+    redis_links={("a:1", "master"): 33, ("b:2", "replica"): 34},
 )
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -94,6 +98,10 @@ EXPECTED: Final[Samples] = {
     ("status2_redis_reconnects_total", ()): 5,
     ("status2_redis_recoveries_total", ()): 4,
     ("status2_redis_timeouts_total", ()): 6,
+    ("status2_redis_role_changes_total", ()): 31,
+    ("status2_redis_moved_total", ()): 32,
+    ("status2_redis_links", (("node", "a:1"), ("role", "master"))): 33,
+    ("status2_redis_links", (("node", "b:2"), ("role", "replica"))): 34,
     ("status2_redis_up", ()): 1,
     ("status2_backlog_bytes", ()): 4096,
     ("status2_topics_active", ()): 2,
@@ -120,6 +128,16 @@ def test_the_names_and_values_of_the_contract(accept: str) -> None:
     assert {name for name, _ in found} - {name for name, _ in histogram} == {name for name, _ in EXPECTED}
 
 
+def test_many_nodes_are_told_apart_up_to_a_number() -> None:
+    links = {(f"node-{number:03}:6379", "master"): 1 for number in range(MOST_NODES + 10)}
+    page = Reporter(
+        DaemonCollector("status2", "messages_forwarded", Counters(), lambda: attrs.evolve(GAUGES, redis_links=links))
+    )
+    found = {key: value for key, value in samples(page).items() if key[0] == "status2_redis_links"}
+    assert len(found) == MOST_NODES + 1
+    assert found["status2_redis_links", (("node", "others"), ("role", ""))] == 10
+
+
 def test_the_other_daemon_has_its_own_prefix_and_name() -> None:
     page = reporter(Counters(messages_sent=7), "preflight2", "messages_sent")
     found = samples(page, prefix="preflight2")
@@ -138,7 +156,7 @@ def test_every_family_has_its_type_and_a_help_line(accept: str) -> None:
     # The older format has no type for it.
     assert types.pop("build" if accept else "build_info") == ("info" if accept else "gauge")
     gauges = {"connections_active", "redis_up", "backlog_bytes", "topics_active", "origin_check_disabled"}
-    gauges |= {"ready", "draining", "workers", "workers_ready"}
+    gauges |= {"ready", "draining", "workers", "workers_ready", "redis_links"}
     assert {name for name, kind in types.items() if kind == "gauge"} == gauges
     assert {name for name, kind in types.items() if kind == "histogram"} == set(HISTOGRAMS)
     assert set(types.values()) == {"gauge", "counter", "histogram"}

@@ -205,3 +205,27 @@ def test_a_pod_is_configured_without_a_warning_and_has_no_rights(name: str, tmp_
         probe = container["readinessProbe"]
         assert settings.drain_delay > probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
         assert settings.drain_spread > 0
+
+
+def test_an_ingress_routes_by_the_path_alone_to_the_ports_of_clients() -> None:
+    ingresses = of_kind("Ingress")
+    for name, prefix in (("statusd", "status"), ("preflightd", "preflight")):
+        annotations = ingresses[name]["metadata"]["annotations"]
+        assert annotations["nginx.ingress.kubernetes.io/upstream-hash-by"] == "$uri"
+        [path] = ingresses[name]["spec"]["rules"][0]["http"]["paths"]
+        found = re.fullmatch(path["path"], f"/weppcloud-microservices/{prefix}/run:wepp")
+        assert found is not None
+        assert found.expand(annotations["nginx.ingress.kubernetes.io/rewrite-target"].replace("$", "\\")) == "/run:wepp"
+        settings = load(SETTINGS[name], {}).settings
+        assert isinstance(settings, Settings)
+        silence = float(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"])
+        assert silence > max(settings.ping_interval, settings.pong_timeout)
+    reserved = [path["path"] for path in ingresses["run-status-reserved"]["spec"]["rules"][0]["http"]["paths"]]
+    for path, prefix in zip(reserved, ("status", "preflight"), strict=True):
+        assert re.fullmatch(path, f"/weppcloud-microservices/{prefix}/metrics")
+        assert not re.fullmatch(path, f"/weppcloud-microservices/{prefix}/metrics:wepp")
+    for ingress in ingresses.values():
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            service = path["backend"]["service"]
+            ports = {port["name"] for port in of_kind("Service")[service["name"]]["spec"]["ports"]}
+            assert service["port"]["name"] in ports

@@ -13,7 +13,7 @@ import trio
 from common import check as module
 from common.config import load
 from common.exits import Exit
-from common.redis.link import Link
+from common.redis.links import make_link
 from opsd.check import MARGIN, check
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
@@ -49,7 +49,7 @@ async def redis(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedRedis]
     monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [])
     async with open_scripted_redis() as scripted:
         scripted.answers = lambda _peer, command: USUAL.get(command[0])
-        monkeypatch.setattr(module, "Link", partial(Link, connect=scripted.connect))
+        monkeypatch.setattr(module, "make_link", partial(make_link, connect=scripted.connect))
         yield scripted
 
 

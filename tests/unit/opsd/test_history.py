@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from common.config import load
-from opsd.history import MOST_POINTS, History, HistoryUnavailableError, Sample, downsample, make_link
+from opsd.history import MOST_POINTS, History, HistoryUnavailableError, Sample, downsample, make_history_link
 from opsd.settings import OpsSettings
 from tests.support.logbook import Logbook
 from tests.support.opsd_board import KEYS, open_board
@@ -98,7 +98,7 @@ def test_there_are_never_more_points_than_asked_for(points: int) -> None:
 async def test_without_redis_there_is_no_history_and_nothing_else_suffers(autojump_clock: MockClock) -> None:
     settings = load(OpsSettings, {"OPS_REDIS_URL": "unix:///nonexistent.sock", "OPS_TARGETS": "none"}).settings
     logbook = Logbook()
-    history = History(make_link(settings, logbook.log, Random(0)), KEYS, 60.0, logbook.log)
+    history = History(make_history_link(settings, logbook.log, Random(0)), KEYS, 60.0, logbook.log)
     async with open_board([]) as (board, _), trio.open_nursery() as nursery:
         nursery.start_soon(history.run, board)
         await trio.sleep(120)
@@ -114,6 +114,6 @@ async def test_without_redis_there_is_no_history_and_nothing_else_suffers(autoju
 @pytest.mark.parametrize(("minutes", "points"), [(0, 1), (-1, 1), (1, 0), (1, MOST_POINTS + 1), (10**9, 1)])
 async def test_numbers_out_of_range_are_refused(minutes: int, points: int) -> None:
     settings = load(OpsSettings, {}).settings
-    history = History(make_link(settings, Logbook().log, Random(0)), KEYS, 60.0, Logbook().log)
+    history = History(make_history_link(settings, Logbook().log, Random(0)), KEYS, 60.0, Logbook().log)
     with pytest.raises(ValueError, match="minutes are 1 to"):
         await history.query(minutes, points)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from common.redis.link import Link
+    from common.redis.links import RedisLink
 
 NOW = 1_800_000_000.0
 ENTRY = Sample(NOW, 1.0, 2.0, 3.0, 0.5, "degraded").encoded().encode()
@@ -33,7 +33,9 @@ class Answering:
     runs: list[float] = attrs.field(factory=list)
     online: bool = True
 
-    async def request(self, *args: object) -> object:
+    async def request(self, *args: object, key: str) -> object:
+        # Every question is put to the server of the key that it is about; TIME to that of the samples.
+        assert key in args or args == ("TIME",)
         await trio.lowlevel.checkpoint()
         self.asked.append(args)
         outcome = self.answer(args)
@@ -45,8 +47,8 @@ class Answering:
         self.runs.append(trio.current_time())
         await trio.sleep_forever()
 
-    def as_link(self) -> Link:
-        return cast("Link", self)
+    def as_link(self) -> RedisLink:
+        return cast("RedisLink", self)
 
 
 def history_of(link: Answering, logbook: Logbook | None = None, keep: float = 3600.0) -> History:

@@ -75,14 +75,15 @@ async def test_a_shortfall_is_told_of_and_no_warning() -> None:
 class Answering:
     """As much of the link as is asked here: every request ends with this."""
 
-    def __init__(self, outcome: object) -> None:
-        self.outcome = outcome
+    def __init__(self, *outcomes: object) -> None:
+        self.outcomes = outcomes
 
-    async def request(self, *args: object) -> object:
+    async def request_everywhere(self, *args: object) -> dict[str, object]:
         assert args == ("CONFIG", "GET", b"notify-keyspace-events")
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
+        for outcome in self.outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return {f"node-{number}:6379": outcome for number, outcome in enumerate(self.outcomes)}
 
 
 def answer(flags: bytes) -> dict[bytes, bytes]:
@@ -110,6 +111,26 @@ async def test_what_is_warned_of_when_the_link_comes_online(outcome: object, war
     said = [line["warning"] for line in logbook.at_least("warn")]
     assert len(said) == (warned is not None)
     assert all(warned is not None and text.startswith(warned) for text in said)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ((b"hK", b"", b"hK"), (False, f"node-1:6379: {problem('')}")),
+        ((b"AK", b"", b""), (False, f"node-1:6379, node-2:6379: {problem('')}")),
+        ((b"AK", b"hK", b"hK"), (True, f"note: node-1:6379, node-2:6379: {shortfall('hK')}")),
+        (
+            (b"AK", b"AK"),
+            (True, "redis notifies of changed hashes on each of 2 primaries (notify-keyspace-events='AK')"),
+        ),
+    ],
+)
+async def test_each_primary_of_a_cluster_is_judged_and_named(flags: tuple[bytes, ...], found: tuple[bool, str]) -> None:
+    link: Any = Answering(*map(answer, flags))
+    assert await look(link) == found
+    logbook = Logbook()
+    await warn(link, logbook.log)
+    assert bool(logbook.at_least("warn")) is not found[0]
 
 
 async def test_check_tells_of_a_lost_connection_too() -> None:

@@ -149,11 +149,11 @@ async def test_failures_are_counted_by_reason_and_not_timed(
 )
 async def test_what_is_noted_of_notifications(outcome: object, state: str) -> None:
     class Answering:
-        async def request(self, *args: object) -> object:
+        async def request_everywhere(self, *args: object) -> dict[str, object]:
             assert args == ("CONFIG", "GET", b"notify-keyspace-events")
             if isinstance(outcome, Exception):
                 raise outcome
-            return outcome
+            return {"redis:6379": outcome}
 
     link: Any = Answering()
     for before in ("on", "off", "unknown"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = json.loads((ROOT / "bench/results/latest.json").read_text("utf-8"))
 CAPACITY: Final = "docs/operations.md"
+SCALING: Final = "docs/scaling.md"
 DECISIONS: Final = "docs/architecture.md"
 SHARE: Final = 0.7
 """Of a core, above which nobody should plan."""
@@ -49,6 +51,11 @@ def a_second(microseconds: float) -> float:
         (CAPACITY, "{:.1f} KB for each client", "client_kb", "memory", "statusd", float),
         (CAPACITY, "the last has the message {:.0f} ms after", "p99_ms", "fanout-1000", "statusd", float),
         (CAPACITY, "with 3,000 after {:.0f} ms", "p99_ms", "fanout-3000", "statusd", float),
+        (SCALING, "| {:.0f} µs | `many-runs` |", "cpu_us", "many-runs", "statusd", float),
+        (SCALING, "| {:.1f} µs | `fanout-1000` |", "cpu_us", "fanout-1000", "statusd", float),
+        (SCALING, "| {:.1f} % of a core | `idle-10000` |", "core_percent", "idle-10000", "statusd", float),
+        (SCALING, "| {:.1f} KB | `memory` |", "client_kb", "memory", "statusd", float),
+        (SCALING, "| {:.0f} µs | `handshakes-1000` |", "again_us", "handshakes-1000", "statusd", float),
         (DECISIONS, "{:.1f} µs of CPU a message at 1,000 clients", "cpu_us", "fanout-1000", "statusd", float),
         (DECISIONS, "with a connection each (`websockets`) {:.0f} KB each", "redis_kb", "memory", "websockets", float),
         (DECISIONS, "KB each, and {:,.0f} of its `maxclients`", "redis_connections", "memory", "websockets", float),
@@ -59,3 +66,43 @@ def test_a_figure_is_the_benchs(
     document: str, text: str, figure: str, row: str, target: str, make: Callable[[float], float]
 ) -> None:
     assert text.format(make(measured(row, target, figure))) in (ROOT / document).read_text("utf-8")
+
+
+VIEWERS: Final = 10
+"""Of each run, in the arithmetic of SCALING."""
+
+
+def cores(clients: int, processes: float) -> float:
+    """What the messages of a second take when each goes to so many processes with a viewer."""
+    each = measured("fanout-1000", "statusd", "cpu_us")
+    first = measured("many-runs", "statusd", "cpu_us") - each
+    return clients / VIEWERS * (first * processes + each * VIEWERS) / 1e6
+
+
+def at_random(clients: int) -> tuple[float, int]:
+    """The cores when viewers are spread over all processes by chance, and how many processes that takes."""
+    count = max(1.0, cores(clients, 1) / SHARE)
+    for _ in range(1000):
+        spread = count * (1 - (1 - 1 / count) ** VIEWERS)
+        count = max(1.0, cores(clients, spread) / SHARE)
+    return cores(clients, spread), math.ceil(count)
+
+
+def rounded(figure: float) -> str:
+    """As the document writes it: a decimal below ten."""
+    return f"{figure:.1f}" if figure < 9.95 else f"{figure:.0f}"
+
+
+@pytest.mark.parametrize("clients", [10_000, 100_000, 300_000, 1_000_000])
+def test_the_arithmetic_of_replicas_follows_from_the_bench(clients: int) -> None:
+    by_path = cores(clients, 1)
+    random, processes = at_random(clients)
+    memory = clients * measured("memory", "statusd", "client_kb") / 1e6
+    return_ = clients * measured("handshakes-1000", "statusd", "again_us") / 1e6
+    beats = clients / 10_000 * measured("idle-10000", "statusd", "core_percent") / 100
+    line = (
+        f"| {clients:,} | {clients // VIEWERS:,} | {rounded(by_path)}, {math.ceil(by_path / SHARE)}"
+        f" | {rounded(random)}, {processes} | {memory:.1f} GB"
+        f" | {rounded(beats)} cores | {return_:.0f} core-seconds |"
+    )
+    assert line in (ROOT / SCALING).read_text("utf-8")

@@ -60,7 +60,7 @@ def test_no_two_are_given_one_port_although_it_is_not_bound_yet(monkeypatch: pyt
 
 
 def test_a_private_server_takes_its_port_from_this_workers_share() -> None:
-    assert embedded._free_port() in ports.share(os.environ)
+    assert embedded.free_ports(1)[0] in ports.share(os.environ)
 
 
 @pytest.mark.parametrize(("environ", "outcome"), [({}, pytest.skip.Exception), ({"CI": "true"}, pytest.fail.Exception)])

@@ -87,7 +87,16 @@ PLAIN: list[tuple[str, str, object, tuple[str, object, str], list[str]]] = [
     ("WORKERS", "1", 1, ("4", 4, "4"), ["0", "-1", "1025", "auto"]),
 ]
 NAMES = [row[0] for row in PLAIN]
-ELSEWHERE = ["REDIS_URL", "REDIS_PASSWORD_FILE", "REDIS_PASSWORD", "ALLOWED_ORIGINS", "ADMIN_TOKEN_FILE", "ADMIN_TOKEN"]
+ELSEWHERE = [
+    "REDIS_URL",
+    "REDIS_PASSWORD_FILE",
+    "REDIS_PASSWORD",
+    "SENTINEL_PASSWORD_FILE",
+    "SENTINEL_PASSWORD",
+    "ALLOWED_ORIGINS",
+    "ADMIN_TOKEN_FILE",
+    "ADMIN_TOKEN",
+]
 
 
 def test_every_variable_is_documented_and_tested() -> None:
@@ -139,6 +148,7 @@ def test_defaults_shown() -> None:
     assert shown["STATUS_MAX_PAYLOAD"] == "8MB"
     assert [name for name, value in shown.items() if not value] == [
         "STATUS_REDIS_PASSWORD",
+        "STATUS_SENTINEL_PASSWORD",
         "STATUS_ALLOWED_ORIGINS",
         "STATUS_ADMIN_LISTEN_ADDR",
         "STATUS_ADMIN_TOKEN",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.config import ConfigError, Loaded, load
+from common.config import ConfigError, DaemonSettings, Loaded, describe, load
 from common.redis.url import RedisURL
 from common.secret import Secret
+from opsd.settings import OpsSettings
+from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ def load_status(**variables: str) -> Loaded[StatusSettings]:
         ({"REDIS_HOST": "c", "REDIS_PORT": "tcp://10.0.0.5:6379"}, RedisURL(host="c", db=2)),
         ({"REDIS_URL": "redis://b/0", "REDIS_HOST": "?", "REDIS_PORT": "x"}, RedisURL(host="b", db=0)),
         ({"STATUS_REDIS_URL": "unix:///run/r"}, RedisURL(scheme="unix", path="/run/r", db=2)),
+        (
+            {"REDIS_URL": "redis+sentinel://s/m"},
+            RedisURL(topology="sentinel", host="s", port=26379, master="m", db=2),
+        ),
+        (
+            {"REDIS_URL": "redis+cluster://a?pubsub=both"},
+            RedisURL(topology="cluster", host="a", db=0, pubsub="both"),
+        ),
     ],
 )
 def test_the_first_source_of_the_redis_url_wins(environ: dict[str, str], url: RedisURL) -> None:
@@ -74,6 +84,15 @@ def test_a_redis_url_that_cannot_be_parsed_is_fatal(variable: str, url: str) -> 
         load(StatusSettings, {variable: url})
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
     assert "\n" not in str(raised.value)
+
+
+def test_how_messages_are_published_concerns_statusd_alone() -> None:
+    classes: list[type[DaemonSettings]] = [PreflightSettings, OpsSettings]
+    for settings in classes:
+        name = f"{settings.prefix}REDIS_URL"
+        with pytest.raises(ConfigError, match=f"^{name}: the option pubsub is statusd's; .* hears no messages$"):
+            load(settings, {name: "redis+cluster://h?pubsub=sharded"})
+        assert load(settings, {name: "redis+cluster://h?pubsub=classic"}).settings.redis_url.db == 0
 
 
 def test_url_options_without_effect_are_named() -> None:
@@ -149,3 +168,31 @@ def test_a_password_in_the_url_comes_first() -> None:
     assert loaded.settings.redis_password is None
     assert loaded.warnings == ("STATUS_REDIS_PASSWORD_FILE is not used: the Redis URL has a password",)
     assert load(StatusSettings, {"REDIS_URL": "redis://:a@h", "REDIS_PASSWORD": "b"}).warnings == ()
+
+
+def test_sentinels_have_a_password_of_their_own() -> None:
+    url = "redis+sentinel://:servers@s/m"
+    environ = {"STATUS_REDIS_URL": url, "STATUS_SENTINEL_PASSWORD": "own"}
+    loaded = load(StatusSettings, environ)
+    assert loaded.settings.sentinel_password is not None
+    assert (loaded.settings.sentinel_password.read(), loaded.warnings) == ("own", ())
+    assert loaded.settings.redis_url.sentinel_password is None, "the servers' is not theirs"
+    shared = load(StatusSettings, {"STATUS_REDIS_URL": url, "SENTINEL_PASSWORD": "everybody's"})
+    assert shared.settings.sentinel_password is not None
+    assert shared.settings.sentinel_password.read() == "everybody's"
+    assert "hunter2" not in str(describe(load(StatusSettings, {**environ, "SENTINEL_PASSWORD": "hunter2"}).settings))
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://h", "names no sentinels"),
+        ("redis+cluster://h", "names no sentinels"),
+        ("redis+sentinel://s/m?sentinel_password=a", "has a password for the sentinels"),
+    ],
+)
+def test_a_password_of_sentinels_that_is_no_use_is_told(url: str, why: str) -> None:
+    loaded = load(StatusSettings, {"STATUS_REDIS_URL": url, "STATUS_SENTINEL_PASSWORD_FILE": "/none"})
+    assert loaded.settings.sentinel_password is None
+    assert loaded.warnings == (f"STATUS_SENTINEL_PASSWORD_FILE is not used: the Redis URL {why}",)
+    assert load(StatusSettings, {"REDIS_URL": url, "SENTINEL_PASSWORD": "b"}).warnings == ()

@@ -320,8 +320,7 @@ def _echo(_peer: Peer, command: Command) -> bytes | None:
 
 async def test_a_handler_that_raises_everywhere_does_not_end_the_link(autojump_clock: MockClock) -> None:
     async with open_scripted_redis() as redis, trio.open_nursery() as nursery:
-        bench = make_link(redis)
-        bench.link._handler = _Faulty()
+        bench = make_link(redis, listens=_Faulty())
         redis.denied = {b"b"}
         bench.link.subscribe(b"a")
         bench.link.subscribe(b"b")
@@ -332,7 +331,6 @@ async def test_a_handler_that_raises_everywhere_does_not_end_the_link(autojump_c
         redis.publish(b"a", b"1")
         await wait_all_tasks_blocked()
         assert bench.link.online
-        # Unlike the others, this one is bound to each connection when it is made.
         assert len(bench.logbook.said("redis message handler failed")) == 1
         assert [line["handler"] for line in bench.logbook.said("redis handler failed")] == [
             "on_active",

@@ -19,6 +19,7 @@ from tests.support.scripted_redis import open_scripted_redis, silent_from_subscr
 
 if TYPE_CHECKING:
     from common.redis.link import Link
+    from common.redis.url import RedisURL
 
 CHANNEL = b"run:status"
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
@@ -277,7 +278,8 @@ async def test_reads_go_to_the_address_at_which_the_subscribing_connection_is(mo
     asked: list[tuple[object, ...]] = []
     really_open = Opener.open
 
-    async def remember(opener: Opener, *args: Any) -> Opened:
+    async def remember(opener: Opener, *args: Any, server: RedisURL) -> Opened:
+        del server
         asked.append(args)
         return attrs.evolve(await really_open(opener, args[0]), address="192.0.2.7")
 

@@ -194,7 +194,7 @@ async def test_a_stream_without_a_choice_of_addresses_has_none() -> None:
 
 @pytest.mark.parametrize(("url", "hinted"), [(PLAIN, True), (attrs.evolve(PLAIN, scheme="unix", path="/s"), False)])
 async def test_who_is_hung_up_on_without_a_word_hears_of_tls_where_that_may_be_it(url: RedisURL, hinted: bool) -> None:
-    async def connect() -> trio.abc.Stream:
+    async def connect(_host: str, _port: int) -> trio.abc.Stream:
         ours, theirs = memory_stream_pair()
         await theirs.send_eof()
         return ours

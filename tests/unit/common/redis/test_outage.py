@@ -203,7 +203,7 @@ async def test_a_week_without_redis_neither_overflows_nor_drifts(autojump_clock:
     rng = RecordingRandom(5)
     attempts = 0
 
-    async def connect() -> trio.abc.Stream:
+    async def connect(_host: str, _port: int) -> trio.abc.Stream:
         nonlocal attempts
         attempts += 1
         if attempts > 1 and autojump_clock.current_time() < week:

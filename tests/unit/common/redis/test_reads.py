@@ -28,6 +28,8 @@ from tests.support.scripted_redis import Command, Peer, bulk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from common.redis.url import RedisURL
+
 LIMIT: Final = 200_000
 READING: Final = attrs.evolve(POLICY, read_limit=LIMIT)
 REFUSED: Final = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
@@ -426,10 +428,11 @@ async def test_a_name_that_has_moved_is_not_subscribed_here_and_read_there() -> 
     """The pool opens its connections through the same opener, at the address of the subscribing one."""
     async with open_link(READING) as bench:
         asked: list[str | None] = []
-        opener = bench.link._opener
+        opener = bench.link._sessions._opener
         original = opener.open
 
-        async def spying(client_name: str, at: str | None = None) -> object:
+        async def spying(client_name: str, at: str | None = None, *, server: RedisURL) -> object:
+            del server
             asked.append(at)
             return attrs.evolve(await original(client_name, at), address="192.0.2.7")
 

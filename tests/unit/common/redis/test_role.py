@@ -12,14 +12,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from common.redis.link import LinkPolicy, Replica
 from tests.support.links import POLICY, make_link, open_link
 from tests.support.recording import RecordingRandom, delays_of_an_outage
-from tests.support.scripted_redis import open_scripted_redis
+from tests.support.scripted_redis import message, open_scripted_redis
 
 CHANNEL: Final = b"run:status"
 WATCHFUL: Final = attrs.evolve(POLICY, role_interval=5.0)
 HELLO: Final = [b"HELLO", b"3"]
 
 
-STAY, LEAVE, REFUSE = (attrs.evolve(WATCHFUL, replica=replica) for replica in Replica)
+HELLO_OF_A_REPLICA: Final = b"%2\r\n+proto\r\n:3\r\n+role\r\n+replica\r\n"
+
+STAY, FOLLOW, LEAVE, REFUSE = (attrs.evolve(WATCHFUL, replica=replica, duck=30.0) for replica in Replica)
 
 
 async def test_the_role_is_asked_for_at_a_fixed_interval_whatever_else_goes_on(autojump_clock: MockClock) -> None:
@@ -77,7 +79,7 @@ async def test_where_there_is_nothing_but_the_replica_it_is_put_up_with_and_told
         assert autojump_clock.current_time() == 632
 
 
-@pytest.mark.parametrize("how", [STAY, LEAVE], ids=["stay", "leave"])
+@pytest.mark.parametrize("how", [STAY, FOLLOW, LEAVE], ids=["stay", "follow", "leave"])
 async def test_a_replica_from_the_start_is_served_from_with_one_warning(
     how: LinkPolicy, autojump_clock: MockClock
 ) -> None:
@@ -92,6 +94,82 @@ async def test_a_replica_from_the_start_is_served_from_with_one_warning(
         assert bench.handler.count("lost") == 1
         assert autojump_clock.current_time() < 301
         nursery.cancel_scope.cancel()
+
+
+async def test_who_follows_goes_on_listening_until_the_name_leads_to_a_primary(autojump_clock: MockClock) -> None:
+    async with open_link(FOLLOW) as bench:
+        await bench.link.wait_active(bench.link.subscribe(CHANNEL))
+        redis, old = bench.redis, bench.redis.peer
+        await trio.sleep(7)
+        # Demoted; for a minute the name still leads there. Whatever is published comes once.
+        redis.role = b"replica"
+        for number in range(60):
+            redis.publish(CHANNEL, b"%d" % number)
+            await trio.sleep(1)
+        assert [len(bench.handler.heard[CHANNEL]), bench.handler.count("lost"), old.closed] == [60, 0, False]
+        assert len(bench.logbook.said("redis is a replica")) == 1
+        assert len(bench.logbook.said("redis successor unusable, the connection is kept")) == 1
+        assert redis.subscribers(CHANNEL) == 1
+        assert 10 < len(redis.attempts) < 30
+        # The name has moved.
+        redis.answers = lambda peer, command: HELLO_OF_A_REPLICA if peer is old and command == HELLO else None
+        redis.role = b"master"
+        await trio.sleep(6)
+        assert redis.subscribers(CHANNEL) == 2
+        assert [node.state for node in bench.link.describe().nodes] == ["online", "leaving"]
+        for number in range(60, 120):
+            # The old one repeats what the new one says, and has something of its own.
+            redis.publish(CHANNEL, b"%d" % number)
+            old.send(message(CHANNEL, b"own"))
+            await trio.sleep(0.1)
+        assert bench.handler.heard[CHANNEL] == [
+            *(b"%d" % number for number in range(60)),
+            *(text for number in range(60, 120) for text in (b"%d" % number, b"own")),
+        ]
+        await trio.sleep(30)
+        assert (old.closed, redis.subscribers(CHANNEL)) == (True, 1)
+        redis.publish(CHANNEL, b"again")
+        redis.publish(CHANNEL, b"again")
+        await wait_all_tasks_blocked()
+        assert bench.handler.heard[CHANNEL][-2:] == [b"again", b"again"]
+        assert (bench.link.reconnects, bench.handler.count("lost"), bench.link.role_changes) == (1, 0, 2)
+        assert autojump_clock.current_time() < 120
+
+
+async def test_of_two_that_were_left_in_a_row_only_the_last_is_still_read(autojump_clock: MockClock) -> None:
+    async with open_link(FOLLOW) as bench:
+        await bench.link.wait_active(bench.link.subscribe(CHANNEL))
+        redis = bench.redis
+        demoted: list[object] = []
+        redis.answers = lambda peer, command: HELLO_OF_A_REPLICA if peer in demoted and command == HELLO else None
+        for _ in range(3):
+            demoted.append(redis.peer)
+            await trio.sleep(6)
+            redis.publish(CHANNEL, b"x")
+            await wait_all_tasks_blocked()
+        assert redis.subscribers(CHANNEL) == 2
+        assert bench.handler.heard[CHANNEL] == [b"x"] * 3
+        assert [node.state for node in bench.link.describe().nodes] == ["online", "leaving"]
+        assert (bench.link.reconnects, bench.handler.count("lost")) == (1, 0)
+        assert autojump_clock.current_time() < 20
+
+
+async def test_who_follows_does_not_leave_a_server_for_itself(autojump_clock: MockClock) -> None:
+    async with open_link(FOLLOW) as bench:
+        await bench.link.wait_active(bench.link.subscribe(CHANNEL))
+        bench.redis.role = b"replica"
+        await trio.sleep(6)
+        # A primary again before anybody has asked.
+        bench.redis.role = b"master"
+        await trio.sleep(60)
+        assert bench.redis.subscribers(CHANNEL) == 1
+        assert bench.link.describe().nodes[0].role == "master"
+        assert len(bench.logbook.said("redis is a primary again")) == 1
+        assert (bench.handler.count("lost"), len(bench.link.describe().nodes)) == (0, 1)
+        attempts = len(bench.redis.attempts)
+        await trio.sleep(60)
+        assert len(bench.redis.attempts) == attempts
+        assert autojump_clock.current_time() < 130
 
 
 async def test_who_stays_notes_the_change_and_loses_nothing(autojump_clock: MockClock) -> None:

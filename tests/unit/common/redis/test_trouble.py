@@ -315,7 +315,7 @@ async def test_connecting_that_never_ends_is_given_up_after_the_timeout(autojump
     assert autojump_clock.current_time() == 1.0
 
 
-async def _never() -> trio.abc.Stream:
+async def _never(_host: str, _port: int) -> trio.abc.Stream:
     await trio.sleep_forever()
 
 

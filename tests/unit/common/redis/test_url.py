@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import attrs
 import pytest
@@ -12,6 +13,17 @@ from hypothesis import strategies as st
 from common.redis.url import RedisURL, TLSOptions, parse_redis_url
 
 DEFAULT_DB = 7
+
+
+def watched(**other: Any) -> RedisURL:
+    """What is said of a group that sentinels watch."""
+    usual = RedisURL(topology="sentinel", host="s1", port=26379, master="mymaster", db=DEFAULT_DB)
+    return attrs.evolve(usual, **other)
+
+
+def clustered(**other: Any) -> RedisURL:
+    """What is said of a cluster."""
+    return attrs.evolve(RedisURL(topology="cluster", host="h1", db=0), **other)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +51,32 @@ DEFAULT_DB = 7
         ("unix:///run/redis.sock?db=2", RedisURL(scheme="unix", path="/run/redis.sock", db=2)),
         ("unix://u:p@/run/r%20s?db=2", RedisURL(scheme="unix", path="/run/r s", db=2, username="u", password="p")),
         ("rediss://h/0", RedisURL(scheme="rediss", host="h", db=0, tls=TLSOptions())),
+        ("redis+sentinel://s1/mymaster", watched()),
+        ("REDIS+Sentinel://s1/mymaster/", watched()),
+        ("redis+sentinel://s1/mymaster/0/", watched(db=0)),
+        ("redis+sentinel://s1/mymaster?db=2", watched(db=2)),
+        ("redis+sentinel://s1/my-master%2F1", watched(master="my-master/1")),
+        ("redis+sentinel://s1,s2:26380,s1:26379/mymaster", watched(further=(("s2", 26380),))),
+        (
+            "redis+sentinel://u:p,q@[::1],[fe80::2]:1,10.0.0.3/mymaster/2",
+            watched(host="::1", further=(("fe80::2", 1), ("10.0.0.3", 26379)), db=2, username="u", password="p,q"),
+        ),
+        (
+            "redis+sentinel://:p@s1/mymaster?sentinel_username=su&sentinel_password=s%40p",
+            watched(password="p", sentinel_username="su", sentinel_password="s@p"),
+        ),
+        (
+            "rediss+sentinel://s1/mymaster?ssl_ca_certs=/ca",
+            watched(scheme="rediss", tls=TLSOptions(ca_file="/ca")),
+        ),
+        ("redis+cluster://h1", clustered()),
+        ("redis+cluster://h1/0", clustered()),
+        ("redis+cluster://h1/?db=0", clustered()),
+        ("redis+cluster://h1,h2:7001,[::1]:7002", clustered(further=(("h2", 7001), ("::1", 7002)))),
+        ("redis+cluster://u:p@h1?pubsub=sharded", clustered(username="u", password="p", pubsub="sharded")),
+        ("redis+cluster://h1?pubsub=both", clustered(pubsub="both")),
+        ("redis+cluster://h1?pubsub=", clustered()),
+        ("rediss+cluster://h1", clustered(scheme="rediss", tls=TLSOptions())),
     ],
 )
 def test_what_a_url_says(text: str, url: RedisURL) -> None:
@@ -77,6 +115,9 @@ def test_tls_options(query: str, tls: TLSOptions) -> None:
         ("redis://h/0?skip_verify=true", ("skip_verify",)),
         ("unix:///r?ssl_cert_reqs=nonsense", ("ssl_cert_reqs",)),
         ("rediss://h/0?max_retries=x", ("max_retries",)),
+        ("redis://h/0?sentinel_password=x", ("sentinel_password",)),
+        ("redis+cluster://h?sentinel_username=x&ssl_ca_certs=y", ("sentinel_username", "ssl_ca_certs")),
+        ("rediss+sentinel://h/m?socket_timeout=1", ("socket_timeout",)),
     ],
 )
 def test_options_without_a_meaning_are_named(text: str, ignored: tuple[str, ...]) -> None:
@@ -124,6 +165,39 @@ BAD = {
     "rediss://h/0?skip_verify=maybe": "skip_verify must be",
     "rediss://h/0?skip_verify=true&ssl_cert_reqs=required": "contradict",
     "rediss://h/0?ssl_keyfile=/k": "needs ssl_certfile",
+    "redis+unix:///run/r": "must start with redis://",
+    "redis+sentinel:/h/m": "must start with redis://",
+    "redis+sentinel://h": "names its master",
+    "redis+sentinel://h/": "names its master",
+    "redis+sentinel://h//2": "names its master",
+    "redis+sentinel://h/a%20b": "names its master",
+    "redis+sentinel://h/a%00": "names its master",
+    "redis+sentinel://h/%FF": "names its master",
+    "redis+sentinel://h/m/two": "must be one number",
+    "redis+sentinel://h/m/1/2": "must be one number",
+    "redis+sentinel://h/m/1?db=2": "two databases",
+    "redis+sentinel:///m": "each host must be named",
+    "redis+sentinel://:26379/m": "each host must be named",
+    "redis+sentinel://u:p@/m": "each host must be named",
+    "redis+sentinel://a,/m": "each host must be named",
+    "redis+sentinel://a,,b/m": "each host must be named",
+    "redis+sentinel://a,b:0/m": "port must be 1 to 65535",
+    "redis+sentinel://a,b:65536/m": "host or port",
+    "redis+sentinel://fe80::1,fe80::2/m": "host or port",
+    "redis+sentinel://[::1,::2]/m": "host or port",
+    "redis+sentinel://a,b%2C/m": "neither a name nor an address",
+    "redis+sentinel://h/m?sentinel_password=%FF": "not UTF-8",
+    "redis+sentinel://h/m?sentinel_password=a&sentinel_password=b": "sentinel_password is given twice",
+    "redis+sentinel://h/m?pubsub=classic": "pubsub is for a cluster",
+    "redis://h?pubsub=sharded": "pubsub is for a cluster",
+    "unix:///r?pubsub=sharded": "pubsub is for a cluster",
+    "redis+cluster://": "each host must be named",
+    "redis+cluster://h/2": "database 0 only",
+    "redis+cluster://h?db=2": "database 0 only",
+    "redis+cluster://h/mymaster": "must be one number",
+    "redis+cluster://h?pubsub=loud": "pubsub must be classic, sharded, both",
+    "redis+cluster://h?pubsub=both&pubsub=both": "pubsub is given twice",
+    "rediss+cluster://h?ssl_cert_reqs=maybe": "ssl_cert_reqs must be",
 }
 
 
@@ -156,6 +230,14 @@ PASSWORD = "7hunter2"
         f"unix://:{PASSWORD}@host/run",
         f"rediss://:{PASSWORD}@h/0?ssl_cert_reqs={PASSWORD}",
         f"nonsense://:{PASSWORD}@h/0",
+        f"redis+sentinel://:{PASSWORD}@h",
+        f"redis+sentinel://:{PASSWORD}@h,/m",
+        f"redis+sentinel://:{PASSWORD}@h/m/two",
+        f"redis+sentinel://:6/{PASSWORD}@h/m",
+        f"redis+sentinel://h/m?sentinel_password={PASSWORD}&sentinel_password={PASSWORD}",
+        f"redis+sentinel://h/m?sentinel_password={PASSWORD}@",
+        f"redis+cluster://:{PASSWORD}@h/2",
+        f"redis+cluster://h?pubsub={PASSWORD}",
     ],
 )
 def test_no_error_repeats_a_piece_of_the_url(text: str) -> None:
@@ -179,6 +261,13 @@ def test_no_error_repeats_a_piece_of_the_url(text: str) -> None:
         ("rediss://:hunter2@h/0", "rediss://:***@h:6379/0"),
         ("rediss://h/0?skip_verify=true", "rediss://h:6379/0?ssl_cert_reqs=none"),
         (
+            "redis+sentinel://u:hunter2@a,[::1]:1/m%2F1/2?sentinel_username=s%26u&sentinel_password=hunter2",
+            "redis+sentinel://u:***@a:26379,[::1]:1/m%2F1/2?sentinel_username=s%26u&sentinel_password=***",
+        ),
+        ("redis+sentinel://a/m", "redis+sentinel://a:26379/m/7"),
+        ("rediss+cluster://:hunter2@a,b", "rediss+cluster://:***@a:6379,b:6379/0"),
+        ("redis+cluster://a?pubsub=both", "redis+cluster://a:6379/0?pubsub=both"),
+        (
             "rediss://h/0?ssl_check_hostname=0&ssl_ca_certs=/c&ssl_certfile=/d&ssl_keyfile=/e",
             "rediss://h:6379/0?ssl_check_hostname=false&ssl_ca_certs=/c&ssl_certfile=/d&ssl_keyfile=/e",
         ),
@@ -190,14 +279,29 @@ def test_masked_is_the_url_without_its_password(text: str, masked: str) -> None:
     assert "hunter2" not in repr(url)
 
 
-@given(st.text(alphabet="redis:/@?#&=%[]0129.-ß\n ", max_size=40))
+def test_each_server_has_the_servers_login_and_each_sentinel_the_sentinels() -> None:
+    url = parse_redis_url(
+        "rediss+sentinel://u:p@s1,s2:7/m/3?sentinel_username=su&sentinel_password=sp&ssl_cert_reqs=none", DEFAULT_DB
+    )
+    tls = TLSOptions(verify=False, check_hostname=False)
+    assert url.hosts == (("s1", 26379), ("s2", 7))
+    assert url.node("10.0.0.1", 6390) == RedisURL(
+        scheme="rediss", host="10.0.0.1", port=6390, db=3, username="u", password="p", tls=tls
+    )
+    assert url.sentinels() == tuple(
+        RedisURL(scheme="rediss", host=host, port=port, db=0, username="su", password="sp", tls=tls)
+        for host, port in url.hosts
+    )
+
+
+@given(st.text(alphabet="redis:/@?#&=%[]0129.,-ß\n ", max_size=40))
 @example("/@?#")
 def test_any_text_is_a_value_or_a_value_error(rest: str) -> None:
-    for scheme in ("redis://", "rediss://", "unix://"):
+    for scheme in ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+cluster://"):
         try:
             url = parse_redis_url(scheme + rest, DEFAULT_DB)
         except ValueError:
             continue
         # What is logged as the effective URL means the same, but for the password and what had no effect.
-        bare = attrs.evolve(url, password=None, ignored=())
+        bare = attrs.evolve(url, password=None, sentinel_password=None, ignored=())
         assert parse_redis_url(bare.masked(), 0) == bare
