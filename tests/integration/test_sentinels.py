@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,15 +11,21 @@ import attrs
 import pytest
 import trio
 
+from common.config import load
 from common.embedded import CHOICE, EmbeddedRedisError, find_redis_server, open_embedded_redis
 from common.embedded_group import NoTLSError, ServerTLS, ask
 from common.embedded_sentinel import MASTER, open_embedded_sentinel
+from opsd.history import History, make_history_link
+from opsd.keys import keys_of
+from opsd.settings import OpsSettings
+from tests.integration.test_opsd_history import status
 from tests.support import needs
 from tests.support.daemon import DaemonProcess, open_daemon, run_to_end
 from tests.support.daemon import environment as environment_of
 from tests.support.ledger import Publisher
+from tests.support.logbook import Logbook
 from tests.support.preflight import frame_of
-from tests.support.raw import HOST, RawClient, connect, fetch, wait_until
+from tests.support.raw import HOST, PATIENCE, RawClient, connect, fetch, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -246,6 +253,29 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(pr
             assert set(client.messages) == {true, changed}
             assert not client.ended
         await group.wait_synced()
+        nursery.cancel_scope.cancel()
+
+
+async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
+    async with open_embedded_sentinel(program=program) as group, trio.open_nursery() as nursery:
+        environ = {"OPS_REDIS_URL": group.url(3), "OPS_TARGETS": "none", "OPS_REDIS_REQUEST_TIMEOUT": "20s"}
+        settings = load(OpsSettings, environ).settings
+        logbook = Logbook()
+        link = make_history_link(settings, logbook.log, random.Random())
+        history = History(link, keys_of(settings), settings.history, logbook.log)
+        with trio.fail_after(PATIENCE):
+            await nursery.start(link.run)
+        await history.record(status(1), 1.0)
+        old = await group.primary()
+        assert await ask(old, "WAIT", 1, 10_000) == 1
+        new = await group.failover()
+        await wait_until(
+            lambda: [node.address for node in link.describe().nodes] == [f"{HOST}:{new.port}"],
+            "the new one is followed",
+        )
+        await history.record(status(2), 1.0)
+        assert [point["connections"] for point in await history.query(5, 300)] == [1, 2]
+        assert (link.reconnects, link.role_changes) == (1, 1)
         nursery.cancel_scope.cancel()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -246,3 +247,20 @@ async def test_a_client_that_leaves_while_redis_is_asked_leaves_nothing(autojump
         running.redis.release()
         await trio.sleep(LINGER + 1)
         assert not running.service.server.peers
+
+
+async def test_health_remarks_on_what_fails_nobody_yet(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_service() as running:
+        link = running.service.hub.link
+        answer = await running.get("/health")
+        assert (answer.status, bytes(answer.body)) == (200, b"OK\n")
+        state = attrs.evolve(
+            link.describe(), remarks=("1 of 3 sentinels say nothing", "another"), details=("s1: gone",)
+        )
+        monkeypatch.setattr(link, "describe", lambda: state)
+        answer = await running.get("/health")
+        # Details have addresses, and are for the operator alone.
+        assert (answer.status, bytes(answer.body)) == (200, b"OK\n1 of 3 sentinels say nothing\nanother\n")
+        assert autojump_clock.current_time() < 1
