@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("redis_program")]
 
 
 @asynccontextmanager
-async def playing(directory: Path) -> AsyncIterator[str]:
+async def playing(directory: Path, *arguments: str) -> AsyncIterator[str]:
     """A demo that somebody reads; the address that it begins with."""
-    async with open_demo(directory) as running:
+    async with open_demo(directory, *arguments) as running:
         await running.wait_for(b"build_channels started")
         address, _ = running.page()
         async with trio.open_nursery() as nursery:
@@ -65,3 +65,22 @@ def test_it_opens_on_a_run_that_moves_and_whose_times_are_past(address: str, tab
     last = changed()
     assert last is not None
     assert last <= datetime.now()  # noqa: DTZ005 - local
+
+
+@pytest.fixture
+def clustered(tmp_path: Path) -> Iterator[str]:
+    """The page of a demo on a cluster."""
+    with open_stage() as stage:
+        yield stage.open(playing(tmp_path, "--cluster"))
+
+
+def test_it_says_that_a_primary_has_handed_over_and_the_run_goes_on(clustered: str, tabs: Tabs) -> None:
+    page = tabs.open(clustered)
+    wait_feed(page, "live")
+    wait_run(page)
+    lines = page.locator(".log-line")
+    # Whoever has missed the first sees the next.
+    wait_for(page, lambda: "is the primary" in " ".join(lines.all_inner_texts()), "the page says who is the primary")
+    seen = lines.all_inner_texts()[-1]
+    wait_for(page, lambda: lines.all_inner_texts()[-1] != seen, "the run goes on")
+    wait_feed(page, "live")
