@@ -274,7 +274,8 @@ async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
             "the new one is followed",
         )
         await history.record(status(2), 1.0)
-        assert [point["connections"] for point in await history.query(5, 300)] == [1, 2]
+        # In points they may be one.
+        assert await link.request("XLEN", keys_of(settings).history) == 2
         assert (link.reconnects, link.role_changes) == (1, 1)
         nursery.cancel_scope.cancel()
 
