@@ -59,7 +59,9 @@ async def test_it_serves_without_anybody_to_ask_and_ends_when_it_is_told(
                 assert (await client.get("/health/live")).status_code == 200
                 status = (await client.get("/api/dev/status")).json()
                 assert status["vector"]["sessions"]["tmux"] == 0
-                await wait_until(lambda: bool(logbook.said("redis unavailable, retrying")), "the history has missed its Redis")
+                await wait_until(
+                    lambda: bool(logbook.said("redis unavailable, retrying")), "the history has missed its Redis"
+                )
                 stop.set()
     assert codes == [Exit.OK]
     said = [line["msg"] for line in logbook.lines]
