@@ -12,6 +12,7 @@ import trio
 
 from common import process
 from common.admin.access import Access
+from common.admin.telemetry_source import Local
 from common.config import ListenAddress, UnixAddress, load
 from common.embedded import EmbeddedRedisError
 from common.exits import Exit
@@ -21,6 +22,7 @@ from common.redis.url import RedisURL
 from common.secret import Secret
 from common.start import Listeners, Start, StartError
 from common.tracing import NO_TRACES, Tracer
+from common.workers.fleet_telemetry import Workers
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
@@ -255,3 +257,25 @@ def test_an_operators_address_that_can_not_be_had_ends_a_start(monkeypatch: pyte
         )
     assert raised.value.fields == {"address": "unix:none/admin.sock", "error": "No such file or directory"}
     assert loop.parts == []
+
+
+# -- what the operator's listener asks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(1, Local), (2, Workers)])
+async def test_the_operator_asks_whoever_serves(
+    workers: int, kind: type, autojump_clock: MockClock, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Parent:
+        def __init__(self, *_: object) -> None:
+            self.ready = trio.Event()
+
+        async def run(self, _stop: trio.Event) -> int:
+            await trio.lowlevel.checkpoint()
+            return Exit.OK
+
+    monkeypatch.setattr("common.workers.supervisor.Supervisor", Parent)
+    assert await bench.run(StatusSettings(workers=workers), admin=Admin(UnixAddress("/run/admin.sock"))) == Exit.OK
+    [given] = bench.operators
+    assert type(given["source"]) is kind
+    assert given["source"].about.daemon == "statusd"
