@@ -276,6 +276,5 @@ async def test_the_operator_asks_whoever_serves(
 
     monkeypatch.setattr("common.workers.supervisor.Supervisor", Parent)
     assert await bench.run(StatusSettings(workers=workers), admin=Admin(UnixAddress("/run/admin.sock"))) == Exit.OK
-    [given] = bench.operators
-    assert type(given["source"]) is kind
-    assert given["source"].about.daemon == "statusd"
+    source: Any = bench.operators[0]["source"]
+    assert (type(source), source.about.daemon) == (kind, "statusd")
