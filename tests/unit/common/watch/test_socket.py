@@ -15,6 +15,8 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
 
 from common.watch import socket
 from common.watch.socket import CLOSE_TIMEOUT, open_socket
+from tests.support.raw import PATIENCE
+from tests.support.tls import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -177,6 +179,52 @@ async def test_what_came_with_the_answer_is_read_though_the_server_hung_up_at_on
         assert caught.value.reason is not None
         assert caught.value.reason.code == 1001
     assert closed == [True]
+
+
+async def test_a_conversation_whose_connection_breaks_is_over_and_says_so(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = memory_stream_pair()
+    receive = ours.receive_some
+
+    async def connect(_host: str, _port: int, *, secure: bool) -> MemoryStream:
+        assert not secure
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    async def receive_some(most: int | None = None) -> bytes | bytearray:
+        if data := await receive(most):
+            return data
+        raise trio.BrokenResourceError
+
+    monkeypatch.setattr(ours, "receive_some", receive_some)
+    monkeypatch.setattr(socket, "_open_stream", connect)
+
+    async def play() -> None:
+        await accept(theirs, HELLO)
+        await theirs.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play)
+        async with open_socket(URL) as opened:
+            assert await opened.get_message() == "hello"
+            with pytest.raises(ConnectionClosed) as caught:
+                await opened.get_message()
+            assert caught.value.reason is not None
+            assert caught.value.reason.code == 1006
+
+
+@pytest.mark.real_time
+async def test_a_daemon_is_found_by_its_address() -> None:
+    async def play(stream: trio.SocketStream) -> None:
+        assert (await stream.receive_some()).startswith(b"GET /r%3Ac HTTP/1.1\r\nHost: 127.0.0.1")
+        await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    async with listening(play) as peer:
+        with trio.fail_after(PATIENCE), pytest.raises(ConnectionRejected) as caught:
+            async with open_socket(f"ws://127.0.0.1:{peer.port}/r%3Ac"):
+                pass
+    assert caught.value.status_code == 404
 
 
 async def test_leaving_says_goodbye_and_waits_for_no_answer_for_long(
