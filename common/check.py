@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from common.admin.sockets import obstacle
 from common.config import Settings, describe
-from common.early import allow_opentelemetry
+from common.early import allow
 from common.exits import Exit
 from common.logs import make_logger
 from common.quote import quote, quote_url
@@ -71,7 +71,7 @@ def _check_traces(settings: Settings, out: TextIO) -> bool:
     """Print where traces are sent to, if any are; return whether they can be. The collector is not asked."""
     if not settings.traces_enabled:
         return True
-    allow_opentelemetry()
+    allow("opentelemetry")
     if not installed():
         out.write(f"traces: FAILED: {EXTRA}\n")
         return False

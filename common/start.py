@@ -14,7 +14,7 @@ import attrs
 
 from common.activation import passed_descriptors
 from common.config import DaemonSettings
-from common.early import allow_opentelemetry
+from common.early import allow
 from common.notify import Notifier
 from common.tracing import EXTRA, NO_TRACES, installed
 from common.web.listener import bind, take_over
@@ -76,7 +76,7 @@ def check_traces(settings: Settings) -> None:
     """See that traces can be sent if they are to be. Raises StartError."""
     if not settings.traces_enabled:
         return
-    allow_opentelemetry()
+    allow("opentelemetry")
     if not installed():
         raise StartError("can't send traces", setting=f"{settings.prefix}TRACES_ENABLED=true", error=EXTRA)
 

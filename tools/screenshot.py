@@ -31,7 +31,7 @@ _LINES: Final = 12
 _CHARTS: Final = 40.0
 """Seconds in which the charts get something to show."""
 _PATIENCE: Final = 120.0
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+_BROWSERS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 _TOO_LARGE: Final = 1
 _NO_BROWSER: Final = 2
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import attrs
 
+from common.early import allow
 from common.watch.show import Note, OutputClosedError, Show
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def open_view(
     if isinstance(out, io.TextIOWrapper):
         # A locale that can't spell a character must not end the client.
         out.reconfigure(errors="backslashreplace")
+    allow("rich")
     if not out.isatty() or importlib.util.find_spec("rich") is None:
         yield plain(out, err)
         return

@@ -30,7 +30,8 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The one without windows, tabs and extensions first: it does the same in two thirds of the time.
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 # A context's default time-out does not reach these.
 expect.set_options(timeout=PATIENCE)

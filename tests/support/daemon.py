@@ -28,6 +28,7 @@ import trio
 from common.config import Settings
 from common.daemons import DAEMONS, OPS
 from opsd.settings import OpsSettings
+from tests.support.preloaded import OPTIONS, PreloadedProcess, fits, fork
 from tests.support.raw import HOST, PATIENCE, fetch, wait_until
 
 if TYPE_CHECKING:
@@ -46,9 +47,6 @@ _NO_PINGS: Final = "is 20s or more: the platform's diagnostics page"
 _LOST: Final = "redis stream interrupted"
 _READS_TOO: Final = {"redis reads unavailable, retrying"}
 """What may be said as well where Redis goes: a read that is due may notice before the subscribing connection does."""
-
-_PYTHON: Final = (sys.executable, "-W", "default", "-P", "-m")
-"""Warnings are shown, so that a descriptor that was forgotten is a line on standard error."""
 
 _PATIENT: Final = {
     "redis_request_timeout": "1m",
@@ -69,6 +67,8 @@ ctypes.CDLL(None).prctl(1, ctypes.c_ulong({signal.SIGKILL:d}))
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
+
+Process = subprocess.Popen[bytes] | PreloadedProcess
 
 _TAIL: Final = 20
 _LISTEN: Final = "0A"  # the state in /proc/net/tcp
@@ -119,22 +119,24 @@ async def run_to_end(
     *arguments: str, environ: Mapping[str, str] | None = None, within: float = PATIENCE, module: str = "statusd"
 ) -> Finished:
     """Run the daemon with these arguments until it ends by itself, `within` seconds at most."""
-    with trio.fail_after(within):
-        ended = await trio.run_process(
-            [*_PYTHON, module, *arguments],
-            env=environment(module=module) if environ is None else environ,
-            cwd=ROOT,
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-        )
-    return Finished(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    with _file() as out, _file() as err:
+        given = environment(module=module) if environ is None else environ
+        process = _start(module, arguments, given, out.fileno(), err.fileno())
+        try:
+            await wait_until(lambda: process.poll() is not None, "it has ended", within=within)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            with trio.CancelScope(shield=True):
+                await wait_until(lambda: process.poll() is not None, "it is gone")
+        said = [os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err)]
+    assert process.returncode is not None
+    return Finished(process.returncode, *said)
 
 
 class DaemonProcess:
     """A running daemon; made by `open_daemon`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+    def __init__(self, process: Process, out: IO[bytes], err: IO[bytes]) -> None:
         self._process = process
         self._out = out
         self._err = err
@@ -271,7 +273,9 @@ class DaemonProcess:
     async def wait_exit(self, *, within: float = PATIENCE) -> int:
         """Wait for its end, and return the exit code."""
         await wait_until(lambda: self.ended, "the daemon has exited", within=within)
-        return self._process.returncode
+        code = self._process.poll()
+        assert code is not None
+        return code
 
     def check_said(self) -> None:
         """Fail if it logged a warning, an error or a traceback that was not expected, or wrote to standard error."""
@@ -312,13 +316,12 @@ async def open_daemon(
     directory, or in `cwd`, and inherits `pass_fds`. `variables` are of its environment too, by their whole names.
     """
     with _file() as out, _file() as err:
-        process = spawn(
-            (*_PYTHON, module) if command is None else command,
-            {**environment(redis, settings, module=module), **variables},
-            out.fileno() if stdout is None else stdout,
-            err.fileno(),
-            cwd,
-            pass_fds,
+        environ = {**environment(redis, settings, module=module), **variables}
+        log = out.fileno() if stdout is None else stdout
+        process = (
+            _start(module, (), environ, log, err.fileno(), cwd, pass_fds)
+            if command is None
+            else spawn(command, environ, log, err.fileno(), cwd, pass_fds)
         )
         daemon = DaemonProcess(process, out, err)
         daemon.expected.update(expect)
@@ -347,6 +350,21 @@ async def open_daemon(
                 daemon.signal(signal.SIGKILL)
                 with trio.CancelScope(shield=True):
                     await daemon.wait_exit()
+
+
+def _start(
+    module: str,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Process:
+    """`python -m module`, in a session of its own, which ends with this process at the latest."""
+    if fits(environ):
+        return fork(module, arguments, environ, stdout, stderr, ROOT if cwd is None else cwd, pass_fds)
+    return spawn((sys.executable, *OPTIONS, "-m", module, *arguments), environ, stdout, stderr, cwd, pass_fds)
 
 
 def spawn(

@@ -126,12 +126,13 @@ def test_a_part_does_not_load(module: str, foreign: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["statusd.daemon", "preflightd.daemon", "common.daemon_cli", "opsd.cli"])
-def test_a_daemon_loads_nothing_of_opentelemetry(module: str) -> None:
-    """redis-py would, where it is installed."""
+@pytest.mark.parametrize("extra", ["opentelemetry", "rich"])
+def test_a_daemon_loads_no_extra_that_others_would(extra: str, module: str) -> None:
+    """redis-py would load OpenTelemetry, structlog rich, where they are installed."""
     program = (
         "import sys; from common.early import begin; begin();"
-        f"import redis, {module};"
-        "loaded = [name for name, module in sys.modules.items() if name.startswith('opentelemetry') and module];"
+        f"import redis, structlog, {module};"
+        f"loaded = [name for name, module in sys.modules.items() if name.startswith({extra!r}) and module];"
         "sys.exit(' '.join(loaded) or 0)"
     )
     ended = subprocess.run(

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import random
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 
-from common import daemon
-from common.redis.link import LinkPolicy
 from common.web.accepted import LINGER
+from statusd.daemon import STATUSD
 from tests.support.client import HANGUP_PAYLOAD, Client, handshake
 from tests.support.conversation import TRANSPORTS
 from tests.support.scripted_redis import ScriptedRedis, message
-from tests.support.service import CHANNEL, PATH, Running, open_service, status
+from tests.support.service import CHANNEL, PATH, Running, open_service, seldom_asking, status
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -95,12 +92,8 @@ async def test_what_comes_with_the_acknowledgement_follows_the_101(autojump_cloc
         assert running.service.counters.client_messages == {"malformed": 1}, "what came behind the head was read"
 
 
-async def test_a_channel_idle_for_a_virtual_day_delivers_the_next_message(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The link's own tests probe every two seconds; here once a minute, and no other question, spares 42,000 answers.
-    monkeypatch.setattr(daemon, "LinkPolicy", partial(LinkPolicy, probe_interval=60.0, role_interval=math.inf))
-    async with open_service(ping_interval="60s", pong_timeout="150s") as running:
+async def test_a_channel_idle_for_a_virtual_day_delivers_the_next_message(autojump_clock: MockClock) -> None:
+    async with open_service(of=seldom_asking(STATUSD), ping_interval="60s", pong_timeout="150s") as running:
         client = await running.open()
         await trio.sleep(86_400)
         running.redis.publish(CHANNEL, b"morning")

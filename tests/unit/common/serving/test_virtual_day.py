@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
@@ -18,7 +18,7 @@ import trio.testing
 
 from common.fanout import LINGER
 from tests.support.client import PONG_PAYLOAD, TEXT, Client
-from tests.support.service import Running, open_service
+from tests.support.service import Running, open_service, seldom_asking
 from tests.support.subjects import SUBJECTS, Subject
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from common.daemon import Daemon
-    from common.redis.policy import LinkPolicy
 
 HOUR: Final = 3600.0
 HOURS: Final = 24
@@ -62,15 +60,6 @@ class State:
     """Objects of the daemon and what it is made of, by type."""
     objects: int = attrs.field(eq=False)
     """All that the collector knows."""
-
-
-def seldom_probing(daemon: Daemon[Any]) -> Daemon[Any]:
-    """The daemon, asking a silent Redis less often: a day of its probes takes long even on this clock."""
-
-    def adjust(settings: Any, policy: LinkPolicy) -> LinkPolicy:
-        return attrs.evolve(daemon.adjust_policy(settings, policy), probe_interval=60.0)
-
-    return attrs.evolve(daemon, adjust_policy=adjust)
 
 
 def tasks_under(nurseries: Iterable[trio.Nursery]) -> int:
@@ -164,7 +153,7 @@ async def restart(running: Running, away: float) -> None:
 async def test_after_a_day_everything_is_as_after_its_first_hour(subject: Subject, autojump_clock: MockClock) -> None:
     variables = {} if subject.greeting == 0 else {"resync_interval": "10m"}
     async with open_service(
-        of=seldom_probing(subject.daemon),
+        of=seldom_asking(subject.daemon),
         ping_interval=f"{PING_INTERVAL:g}s",
         pong_timeout=f"{PONG_TIMEOUT:g}s",
         redis_max_retries="0",
