@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from common.early import allow_opentelemetry
+from common.early import allow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +51,12 @@ def test_a_stream_that_is_missing_is_the_null_device_and_no_other_descriptor_tak
     assert done.stderr == ("" if 2 in closed else "nor this\n")
 
 
-def test_what_nobody_asked_for_can_be_had_once_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    allow_opentelemetry()
-    assert "opentelemetry" not in sys.modules
-    there = ModuleType("opentelemetry")
-    monkeypatch.setitem(sys.modules, "opentelemetry", there)
-    allow_opentelemetry()
-    assert sys.modules["opentelemetry"] is there
+@pytest.mark.parametrize("name", ["opentelemetry", "rich"])
+def test_what_nobody_asked_for_can_be_had_once_it_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    allow(name)
+    assert name not in sys.modules
+    there = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, there)
+    allow(name)
+    assert sys.modules[name] is there
