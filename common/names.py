@@ -87,6 +87,11 @@ class Names:
             del self._lookups[place]
 
 
+def certified(host: str) -> str:
+    """The name that the certificate of `host` has to have: the dot that ends a full name is in none (RFC 6066, 3)."""
+    return host.removesuffix(".")
+
+
 async def _addresses(host: str, port: int) -> list[str]:
     """What the system knows, the addresses of the second family moved up so that either family's turn comes early."""
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -68,33 +68,35 @@ class Notifier:
         """Return what `run(stop)` does, and tell the manager meanwhile when `ready` and `stop` are set."""
         if self._address is None:
             return await run(stop)
-        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tell, link, ready, READY)
-                nursery.start_soon(self._tell, link, stop, STOPPING)
-                if self._interval is not None:
-                    nursery.start_soon(self._beat, link, self._interval)
-                code = await run(stop)
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell, ready, READY)
+            nursery.start_soon(self._tell, stop, STOPPING)
+            if self._interval is not None:
+                nursery.start_soon(self._beat, self._interval)
+            code = await run(stop)
+            nursery.cancel_scope.cancel()
         return code
 
-    async def _tell(self, link: trio.socket.SocketType, event: trio.Event, state: str) -> None:
+    async def _tell(self, event: trio.Event, state: str) -> None:
         await event.wait()
-        await self._say(link, state)
+        await self._say(state)
 
-    async def _beat(self, link: trio.socket.SocketType, interval: float) -> None:
+    async def _beat(self, interval: float) -> None:
         due = trio.current_time()
         while True:
-            await self._say(link, WATCHDOG)
+            await self._say(WATCHDOG)
             # Beats that a stopped process has missed are not made up for.
             due = max(due + interval, trio.current_time())
             await trio.sleep_until(due)
 
-    async def _say(self, link: trio.socket.SocketType, state: str) -> None:
+    async def _say(self, state: str) -> None:
         assert self._address is not None  # noqa: S101 - `accompany` has looked
         try:
-            with trio.fail_after(SEND_TIMEOUT):
-                await link.sendto(state.encode(), self._address)
+            # Connected, so that the kernel knows whose queue is full: of a socket without a peer it says that it can be
+            # written to, and the wait would be a busy one. For each message: a manager started anew has another socket.
+            with trio.fail_after(SEND_TIMEOUT), trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+                await link.connect(self._address)
+                await link.send(state.encode())
         except (OSError, trio.TooSlowError) as error:
             if not self._fails:
                 self._fails = True

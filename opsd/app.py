@@ -117,8 +117,8 @@ class Gate:
             refusal = refusal or self._refuse(head)
             if refusal is None and head.path == STATUS and head.method == "GET":
                 # What is asked for all the time: half of its cost would be finding its endpoint.
-                status = 200
-                await _send(send, status, self._board.body, _STATUS_HEADERS)
+                body, status = self._board.body, 200
+                await _send(send, status, body, _STATUS_HEADERS)
             elif refusal is None:
                 await self._app(scope, receive, send_with_headers)
             else:

@@ -32,7 +32,7 @@ class BoundedStream(trio.abc.HalfCloseableStream):
         """Whether an upgrade has been granted."""
         self.socket = sock
         """Where Hypercorn asks for the addresses."""
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
+        if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             # A peer that has vanished acknowledges nothing: without this the kernel tries for a quarter of an hour.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_TIMEOUT * 1000))
 

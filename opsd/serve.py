@@ -89,6 +89,16 @@ class HttpServer:
             connections.cancel_scope.deadline = trio.current_time() + GRACE
 
     async def _serve(self, client: Accepted) -> None:
+        """The barrier of one connection, and its end."""
+        try:
+            await self._hold(client)
+        except Exception as error:  # noqa: BLE001 - see above
+            if not is_clients_end(error):
+                self._log.exception("connection failed", remote=str(client.address))
+        finally:
+            await trio.aclose_forcefully(client.stream)
+
+    async def _hold(self, client: Accepted) -> None:
         address = client.address
         connection = HttpConnection(self._app, client, self._config, self._context)
         place = self._places.enter(
@@ -98,13 +108,9 @@ class HttpServer:
         )
         if place is None:
             self._refused.note(address)
-            await trio.aclose_forcefully(client.stream)
             return
         try:
             await connection.run(place)
-        except Exception as error:  # noqa: BLE001 - the barrier of one connection
-            if not is_clients_end(error):
-                self._log.exception("connection failed", remote=str(address))
         finally:
             place.release()
 

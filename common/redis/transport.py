@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from common.names import connect
+from common.names import certified, connect
 from common.redis.errors import RedisConnectionError
 from common.redis.tls import LastWords, TLSFilesError, ssl_context, tls_reason
 
@@ -77,7 +77,8 @@ async def open_stream(url: RedisURL, steps: Steps, names: Names, at: str | None 
     if context is None:
         return stream
     steps.enter("the TLS handshake")
-    secure = trio.SSLStream(LastWords(stream), context, server_hostname=url.host, https_compatible=True)
+    name = certified(url.host)
+    secure = trio.SSLStream(LastWords(stream), context, server_hostname=name, https_compatible=True)
     try:
         await secure.do_handshake()
     except trio.BrokenResourceError as error:

@@ -1,18 +1,23 @@
 """The terminal client's socket: trio-websocket's conversation on a stream of our own.
 
 `open_socket` owns the stream, and the task that reads it, until its block is left: trio-websocket's own opener leaves a
-refused handshake's stream to the garbage collector, and after the last frame waits for the server to hang up first.
+refused handshake's stream to the garbage collector, waits on for the answer of a server that has hung up, fails in
+several libraries' ways on one that is no answer, and after the last frame waits for the server to hang up first.
 """
 
 from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import urlsplit
 
+import h11
 import trio
-from trio_websocket import wrap_client_stream
+from trio_websocket import HandshakeError, wrap_client_stream
+from wsproto.utilities import ProtocolError
+
+from common.names import certified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +44,7 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
     """Connect to `url`, a ws:// or wss:// URL. Leaving the block says goodbye within CLOSE_TIMEOUT, cancelled or not.
 
     Has no deadline of its own. Raises trio-websocket's HandshakeError (ConnectionRejected when the answer was an HTTP
-    status), wsproto's ProtocolError for an answer that is not HTTP, OSError and trio.BrokenResourceError.
+    status), OSError and trio.BrokenResourceError; in the conversation wsproto's ProtocolError.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -49,9 +54,18 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
         if isinstance(stream, trio.SSLStream):
             # Here, where an error shows: left to the first write, trio-websocket takes it for a closed connection.
             await stream.do_handshake()
+        link = _Link(stream)
         try:
             async with trio.open_nursery() as nursery:
-                socket = await wrap_client_stream(nursery, stream, parts.netloc, resource, max_message_size=MAX_MESSAGE)
+                socket = await wrap_client_stream(
+                    # It needs no more of a stream than that it is one.
+                    nursery,
+                    cast("trio.SocketStream", link),
+                    parts.netloc,
+                    resource,
+                    max_message_size=MAX_MESSAGE,
+                )
+                link.opened = True
                 try:
                     yield socket
                 finally:
@@ -59,14 +73,56 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
                         await socket.aclose()
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _cause(group) from None
+            cause = _cause(group)
+            if not link.opened and isinstance(cause, ProtocolError | h11.ProtocolError):
+                # Their words are about what the library could not answer to it.
+                cause = HandshakeError("the answer is no handshake of a WebSocket")
+            raise cause from None
+
+
+class _Link(trio.abc.Stream):
+    """The stream as the library reads it: one that ends before it is `opened` fails, and says so."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.opened = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See `trio.abc.ReceiveStream`. Raises ConnectionError where the handshake is broken off."""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            if await self._is_open():
+                raise
+            raise ConnectionError("the connection broke in mid-handshake") from None
+        if not data and not await self._is_open():
+            raise ConnectionError("the server hung up in mid-handshake")
+        return data
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        await self._stream.aclose()
+
+    async def _is_open(self) -> bool:
+        # Whoever waits for the answer has its turn first: it may have come right before the end.
+        await trio.lowlevel.checkpoint()
+        return self.opened
 
 
 async def _open_stream(host: str, port: int, *, secure: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    if secure:
-        context = ssl.create_default_context()
-        return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context, https_compatible=True)
-    return await trio.open_tcp_stream(host, port)
+    context = ssl.create_default_context() if secure else None
+    stream = await trio.open_tcp_stream(host, port)
+    if context is None:
+        return stream
+    return trio.SSLStream(stream, context, server_hostname=certified(host), https_compatible=True)
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

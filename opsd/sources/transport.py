@@ -19,7 +19,7 @@ import h11
 import httpx
 import trio
 
-from common.names import Names, connect
+from common.names import Names, certified, connect
 from opsd.sources.budget import Budget, OverspentError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class SourceTransport(httpx.AsyncBaseTransport):
         if self._tls is None:
             # Loading the certificates of all authorities takes longer than all that a plain connection needs.
             self._tls = ssl.create_default_context()
-        secured = trio.SSLStream(stream, self._tls, server_hostname=host, https_compatible=True)
+        secured = trio.SSLStream(stream, self._tls, server_hostname=certified(host), https_compatible=True)
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as error:

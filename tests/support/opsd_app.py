@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HOST = "localhost:9003"
 CHANGE = {"X-Ops-Request": "1"}
+LIVE = "/api/dev/status/live"
 SNAPSHOT = gzip.compress(b'{"tasks":[]}')
 
 
@@ -71,9 +72,12 @@ class FakeHistory:
     error: Exception | None = None
     asked: list[tuple[int, int]] = attrs.field(factory=list)
     working: bool = True
+    hangs: bool = False
 
     async def query(self, minutes: int, points: int) -> list[dict[str, object]]:
         self.asked.append((minutes, points))
+        if self.hangs:
+            await trio.sleep_forever()
         if self.error is not None:
             raise self.error
         return [{"time": "2026-01-15T00:00:00.000Z", "connections": 1}]
@@ -160,11 +164,11 @@ class Conversation:
         self.to_app, self._from_client = trio.open_memory_channel[dict[str, Any]](10)
         self._to_client, self.from_app = trio.open_memory_channel[dict[str, Any]](0)
 
-    async def run(self, opsd: Opsd, headers: dict[str, str]) -> None:
+    async def run(self, opsd: Opsd, headers: dict[str, str], path: str = LIVE) -> None:
         scope = {
             "type": "websocket",
-            "path": "/api/dev/status/live",
-            "raw_path": b"/api/dev/status/live",
+            "path": path,
+            "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"",
             "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
@@ -185,10 +189,10 @@ class Conversation:
 
 
 @asynccontextmanager
-async def converse(opsd: Opsd, **headers: str) -> AsyncIterator[Conversation]:
+async def converse(opsd: Opsd, path: str = LIVE, **headers: str) -> AsyncIterator[Conversation]:
     """A WebSocket that ends with the block."""
     conversation = Conversation()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(conversation.run, opsd, {"Host": HOST, **headers})
+        nursery.start_soon(conversation.run, opsd, {"Host": HOST, **headers}, path)
         yield conversation
         nursery.cancel_scope.cancel()

@@ -63,6 +63,10 @@ class HandSource:
         """It does not, or with an error."""
         self._set(Reading(answers=answers, problem="gone"))
 
+    def news(self) -> None:
+        """Something changes before it was asked."""
+        self._changed()
+
     def _set(self, reading: Reading) -> None:
         self.asked = True
         self.reading = reading

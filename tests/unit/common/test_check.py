@@ -16,6 +16,7 @@ from common.exits import Exit
 from common.redis.links import make_link
 from common.redis.policy import Channels
 from common.redis.url import parse_redis_url
+from common.tracing import EXTRA
 from preflightd.daemon import PREFLIGHTD
 from preflightd.settings import PreflightSettings
 from statusd.daemon import STATUSD
@@ -171,6 +172,25 @@ async def test_an_operators_listener_that_can_not_be_had_fails_though_redis_is_w
     code, lines = await checked(admin_listen_addr=UnixAddress(str(path)))
     assert code == Exit.FAILED
     assert lines == [f"operator's listener: FAILED: unix:{path}: there is no directory {path.parent}", "redis: OK"]
+
+
+async def test_where_traces_go_is_said_without_its_password(
+    autojump_clock: MockClock, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "installed", lambda: True)
+    monkeypatch.setattr(module, "endpoint", lambda: "http://me:hunter2@collector:4318/v1/traces")
+    code, lines = await checked(traces_enabled=True)
+    assert (code, lines[1:]) == (Exit.OK, ["redis: OK"])
+    assert lines[0].startswith("traces: sent to http://")
+    assert lines[0].endswith("collector:4318/v1/traces")
+    assert "hunter2" not in lines[0]
+
+
+async def test_traces_that_can_not_be_sent_fail_though_redis_is_well(
+    autojump_clock: MockClock, redis: ScriptedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "installed", lambda: False)
+    assert await checked(traces_enabled=True) == (Exit.FAILED, [f"traces: FAILED: {EXTRA}", "redis: OK"])
 
 
 async def test_without_questions_of_its_own_a_daemon_is_content_with_a_connection(

@@ -86,7 +86,7 @@ class Recorder(Notifier):
         self.said: list[tuple[float, str]] = []
         self._slow = slow
 
-    async def _say(self, _link: trio.socket.SocketType, state: str) -> None:
+    async def _say(self, state: str) -> None:
         self.said.append((trio.current_time(), state))
         await trio.sleep(self._slow)
         self._slow = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import trio
 
 from common import process
 from common.admin.access import Access
+from common.admin.telemetry_source import Local
 from common.config import ListenAddress, UnixAddress, load
 from common.embedded import EmbeddedRedisError
 from common.exits import Exit
@@ -18,14 +20,16 @@ from common.notify import Notifier
 from common.process import ProcessParts
 from common.redis.url import RedisURL
 from common.secret import Secret
-from common.start import Listeners
+from common.start import Listeners, Start, StartError
 from common.tracing import NO_TRACES, Tracer
+from common.workers.fleet_telemetry import Workers
 from statusd.daemon import STATUSD
 from statusd.settings import StatusSettings
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from trio.testing import MockClock
 
@@ -169,3 +173,108 @@ async def test_the_operator_names_a_channel_as_a_client_does(autojump_clock: Moc
     assert bench.operators[0]["channel_of"]("r:c") == b"r:c"
     with pytest.raises(ValueError, match="channel"):
         bench.operators[0]["channel_of"]("no-channel")
+
+
+# -- from a good configuration to the event loop -----------------------------------------------------------------------
+
+
+class Loop:
+    """In place of the part of the process that has an event loop: notes what it is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.parts: list[ProcessParts] = []
+        self.names: list[str] = []
+        self.environ: dict[str, str] = {}
+        monkeypatch.setattr(process, "prepare", lambda _start: None)
+        monkeypatch.setattr(process, "_serve", self.serve)
+
+    async def serve(
+        self,
+        _daemon: object,
+        _settings: object,
+        environ: dict[str, str],
+        parts: ProcessParts,
+        _log: object,
+        _embedded: bool,
+        stop: trio.Event,
+    ) -> int:
+        await trio.lowlevel.checkpoint()
+        assert not stop.is_set()
+        self.environ = environ
+        self.parts.append(parts)
+        self.names = [] if parts.admin is None else parts.admin.names
+        return Exit.FAILED
+
+
+def starting(environ: dict[str, str], logbook: Logbook) -> Start[StatusSettings]:
+    """statusd on a free port."""
+    settings = load(StatusSettings, environ).settings
+    settings = attrs.evolve(settings, listen_addr=ListenAddress("127.0.0.1", 0))
+    return Start(settings=settings, warnings=(), environ=environ, options=argparse.Namespace(), log=logbook.log)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_loop_has_all_sockets_and_the_code_is_its_own(
+    workers: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loop = Loop(monkeypatch)
+    environ = {"STATUS_WORKERS": str(workers), "STATUS_ADMIN_LISTEN_ADDR": "127.0.0.1:0", "NOTIFY_SOCKET": "/x"}
+    start = starting(environ, Logbook())
+    start = attrs.evolve(start, settings=attrs.evolve(start.settings, admin_listen_addr=UnixAddress("admin.sock")))
+    assert process.serve_process(STATUSD, start, embedded=False) == Exit.FAILED
+    [parts] = loop.parts
+    assert parts.tracer is NO_TRACES
+    assert loop.names == ["unix:admin.sock"]
+    assert "NOTIFY_SOCKET" not in loop.environ, "it is not for workers"
+    assert [sock.fileno() for sock in parts.listeners.sockets] == [-1], "closed with the process"
+    assert not (tmp_path / "admin.sock").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_traces_that_can_not_be_sent_end_a_start_before_the_port_is_taken(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(monkeypatch)
+    monkeypatch.setattr("common.start.installed", lambda: False)
+    monkeypatch.setattr(process, "listening", lambda _start: pytest.fail("the port was taken"))
+    environ = {"STATUS_WORKERS": str(workers), "STATUS_TRACES_ENABLED": "true"}
+    with pytest.raises(StartError, match="can't send traces"):
+        process.serve_process(STATUSD, starting(environ, Logbook()), embedded=False)
+    assert loop.parts == []
+
+
+def test_an_operators_address_that_can_not_be_had_ends_a_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    loop = Loop(monkeypatch)
+    start = starting({}, Logbook())
+    address = UnixAddress("none/admin.sock")
+    with pytest.raises(StartError, match="can't listen") as raised:
+        process.serve_process(
+            STATUSD,
+            attrs.evolve(start, settings=attrs.evolve(start.settings, admin_listen_addr=address)),
+            embedded=False,
+        )
+    assert raised.value.fields == {"address": "unix:none/admin.sock", "error": "No such file or directory"}
+    assert loop.parts == []
+
+
+# -- what the operator's listener asks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(1, Local), (2, Workers)])
+async def test_the_operator_asks_whoever_serves(
+    workers: int, kind: type, autojump_clock: MockClock, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Parent:
+        def __init__(self, *_: object) -> None:
+            self.ready = trio.Event()
+
+        async def run(self, _stop: trio.Event) -> int:
+            await trio.lowlevel.checkpoint()
+            return Exit.OK
+
+    monkeypatch.setattr("common.workers.supervisor.Supervisor", Parent)
+    assert await bench.run(StatusSettings(workers=workers), admin=Admin(UnixAddress("/run/admin.sock"))) == Exit.OK
+    source: Any = bench.operators[0]["source"]
+    assert (type(source), source.about.daemon) == (kind, "statusd")

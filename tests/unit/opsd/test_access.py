@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from common.guesses import BURST
+from opsd.api.page import BODY_TIMEOUT
 from opsd.places import MOST_OF_ONE
 from tests.support.opsd_app import CHANGE, HOST, Conversation, Opsd
+from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+
     from trio.testing import MockClock
 
 
@@ -153,6 +157,45 @@ async def test_a_foreign_page_changes_nothing(path: str) -> None:
     assert (await opsd.ask(path, "POST", headers=CHANGE, remote="10.0.0.1")).status_code == 403
     assert (await opsd.ask(path, "POST", headers={**CHANGE, "Origin": f"http://{HOST}"})).status_code < 300
     assert len(opsd.tmux.done) <= 1
+
+
+async def test_a_login_is_as_long_as_it_may_be_though_its_length_is_not_said() -> None:
+    said: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return {"type": "http.request", "body": b" " * 1000, "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        await trio.lowlevel.checkpoint()
+        said.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/login",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", HOST.encode()), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+    }
+    with trio.fail_after(PATIENCE):
+        await Opsd(token="sesame").app(scope, receive, send)
+    assert [(message["type"], message.get("status")) for message in said] == [
+        ("http.response.start", 413),
+        ("http.response.body", None),
+    ]
+
+
+async def test_a_login_that_does_not_come_to_its_end_is_left(autojump_clock: MockClock) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b'{"token":'
+        await trio.sleep_forever()
+
+    opsd, begun = Opsd(token="sesame"), trio.current_time()
+    answer = await opsd.ask("/api/login", "POST", content=never(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()) == (408, {"error": "the request did not come in time"})
+    assert trio.current_time() - begun == pytest.approx(BODY_TIMEOUT)
 
 
 async def test_one_address_has_its_share_of_what_runs() -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jsonschema
 import pytest
+import trio
 
 from common.version import version
+from opsd.api.status import HISTORY_TIMEOUT
 from opsd.endpoints import ENDPOINTS
 from opsd.events import MODE
 from opsd.history import HistoryUnavailableError
 from opsd.pages import load_pages
 from opsd.schema import SCHEMA
 from opsd.tmux.errors import TmuxConflictError, TmuxError, TmuxUnavailableError
-from tests.support.opsd_app import CHANGE, SNAPSHOT, Opsd
+from tests.support.opsd_app import CHANGE, LIVE, SNAPSHOT, Opsd, converse
+from tests.support.raw import PATIENCE
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 GETS = [
     "/api/dev/status",
@@ -55,6 +63,31 @@ async def test_a_bug_is_a_500_in_json_with_a_traceback_in_the_log() -> None:
     assert "a bug" in opsd.logbook.said("request failed")[0]["traceback"]
     assert opsd.board.ended == 1
     assert opsd.board.in_flight == 0
+
+
+async def test_a_bug_before_there_is_an_answer_is_a_500_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    opsd = Opsd()
+
+    def buggy(_board: object) -> bytes:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(type(opsd.board), "body", property(buggy))
+    answer = await opsd.ask("/api/dev/status")
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
+    async with converse(opsd) as client:
+        assert (await client.next())["type"] == "websocket.accept"
+        with trio.fail_after(PATIENCE):
+            assert not [message async for message in client.from_app]
+    assert [line["path"] for line in opsd.logbook.said("request failed")] == ["/api/dev/status", LIVE]
+    assert opsd.board.in_flight == 0
+
+
+async def test_there_is_no_websocket_but_those_that_are_listed() -> None:
+    opsd = Opsd()
+    async with converse(opsd, "/api/dev/status") as client:
+        start = await client.next()
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+        assert await client.next() == {"type": "websocket.http.response.body", "body": b'{"error": "not found"}'}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +148,15 @@ async def test_without_redis_there_is_no_history_but_all_else() -> None:
     answer = await opsd.ask("/api/dev/status/history")
     assert (answer.status_code, answer.json()) == (503, {"error": "no history: no connection"})
     assert (await opsd.ask("/api/dev/status")).status_code == 200
+
+
+async def test_a_redis_that_hangs_is_no_history_and_soon(autojump_clock: MockClock) -> None:
+    opsd, begun = Opsd(), trio.current_time()
+    opsd.history.hangs = True
+    answer = await opsd.ask("/api/dev/status/history")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"error": "no history: Redis does not answer in time"}
+    assert trio.current_time() - begun == pytest.approx(HISTORY_TIMEOUT)
 
 
 async def test_metrics_are_the_vector_and_the_own_ones_only_if_wanted() -> None:
@@ -225,6 +267,14 @@ def test_the_package_has_the_page() -> None:
         if name.endswith(".js"):
             assert page.content_type == "text/javascript; charset=utf-8"
     assert not any(".." in name or name.startswith("/") for name in pages)
+
+
+async def test_until_every_source_was_asked_once_it_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    opsd = Opsd()
+    monkeypatch.setattr(type(opsd.board), "ready", False)
+    answer = await opsd.ask("/health")
+    assert (answer.status_code, answer.json()) == (503, {"error": "sources not asked yet"})
+    assert (await opsd.ask("/health/live")).status_code == 200
 
 
 async def test_health() -> None:

@@ -217,6 +217,15 @@ def test_a_change_without_a_token_comes_from_this_machine_and_our_page(
     assert status(guard().refuse_change(request(headers, method="POST", remote=remote))) == refused
 
 
+def test_a_change_of_two_origins_or_for_no_host_is_of_no_page_of_ours() -> None:
+    headers = [(name.encode(), value.encode()) for name, value in CHANGE.items()]
+    ours = (b"origin", b"http://localhost:9003")
+    two = Request.parse("POST", "/api/dev/tmux/stop", [*headers, ours, ours], "127.0.0.1", websocket=False)
+    assert status(guard().refuse_change(two)) == 403
+    hostless = Request.parse("POST", "/api/dev/tmux/stop", headers[1:], "127.0.0.1", websocket=False)
+    assert status(guard().refuse_change(hostless)) == 403
+
+
 @pytest.mark.parametrize(
     ("headers", "refused"),
     [
@@ -302,6 +311,15 @@ def test_logouts_are_remembered_within_bounds() -> None:
     doorman.end_session(request(session_of(doorman.new_cookie(request(OUR_HOST)))))
     assert len(doorman._revoked) == 1
     assert MOST_REVOKED >= 1000
+
+
+def test_of_too_many_logouts_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opsd.auth.MOST_REVOKED", 2)
+    doorman = guard("sesame")
+    cookies = [doorman.new_cookie(request(OUR_HOST)) for _ in range(3)]
+    for cookie in cookies:
+        doorman.end_session(request(session_of(cookie)))
+    assert [doorman.knows(request(session_of(cookie))) for cookie in cookies] == [True, False, False]
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Kernel:
     """Of a socket, what is asked of it: `takes` bytes at a time, or raises `trouble`."""
 
+    family = socket.AF_INET
+
     def __init__(self, takes: int = 1 << 20) -> None:
         self.takes = takes
         self.trouble: OSError | None = None
@@ -163,3 +165,12 @@ async def test_half_of_it_can_be_closed() -> None:
 def test_a_client_that_has_vanished_is_given_up_by_the_kernel() -> None:
     milliseconds = int(WRITE_TIMEOUT * 1000)
     assert Bench().kernel.options == [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)]
+
+
+@pytest.mark.real_time
+async def test_a_unix_socket_has_no_options_of_tcp() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with theirs:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as below:
+            await BoundedStream(below, ours).send_all(b"answer")
+            assert theirs.recv(100) == b"answer"

@@ -126,7 +126,9 @@ async def test_nobody_waits_for_a_source_that_has_answered(
     monkeypatch.setattr("opsd.check.make_sources", lambda _settings, _rng: [source])
 
     async def answers() -> None:
-        await trio.sleep(PATIENCE / 3)
+        await trio.sleep(PATIENCE / 6)
+        source.news()
+        await trio.sleep(PATIENCE / 6)
         source.shows()
 
     nursery.start_soon(answers)

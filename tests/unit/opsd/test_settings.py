@@ -132,6 +132,7 @@ def test_there_may_be_no_targets() -> None:
         ({"TES_PRIMARY_REGION": "<b>"}, "TES_PRIMARY_REGION='<b>' is not"),
         ({"OPS_TARGET": "x"}, "nearest known name is OPS_TARGETS"),
         ({"OPS_ALERT_WEBHOOK": "ftp://h/secret"}, "OPS_ALERT_WEBHOOK is not"),
+        ({"OPS_ALERT_WEBHOOK": "https://h/a?secret=\xe4"}, "OPS_ALERT_WEBHOOK is not a URL: it has characters"),
         ({"OPS_REDIS_RETRY_BASE": "60s"}, "OPS_REDIS_RETRY_MAX=30s is below OPS_REDIS_RETRY_BASE=1m"),
     ],
 )
@@ -140,6 +141,11 @@ def test_mistakes_are_said_and_give_way(environ: dict[str, str], text: str) -> N
     assert text in warning
     assert "secret" not in warning
     assert load(OpsSettings, environ).settings.workers_timeout == 5.0
+
+
+def test_a_webhook_that_can_not_be_read_is_fatal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="OPS_ALERT_WEBHOOK_FILE"):
+        settings(OPS_ALERT_WEBHOOK_FILE=str(tmp_path / "none"))
 
 
 def test_elsewhere_than_on_loopback_a_token_is_needed() -> None:

@@ -15,7 +15,7 @@ from common.secret import Secret
 from common.telemetry.values import Audience
 from opsd.sources.interface import AudienceError, SnapshotError
 from tests.support.opsd_sources import connections, watching
-from tests.support.opsd_telemetry import Telemetry, answering, encoded, endless, hang, respond, telemetry
+from tests.support.opsd_telemetry import Chunks, Telemetry, answering, encoded, endless, hang, respond, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -179,6 +179,22 @@ async def test_why_there_is_no_snapshot(autojump_clock: MockClock, response: htt
             await watch.source.snapshot("1")
     assert caught.value.status == status
     assert caught.value.text.startswith("a: ")
+
+
+async def test_a_snapshot_that_does_not_come_is_late(autojump_clock: MockClock) -> None:
+    server = Telemetry()
+    async with watching(server) as watch:
+        with pytest.raises(SnapshotError) as early:
+            await watch.source.snapshot("1")
+        await trio.sleep(0.1)
+        server.snapshot = httpx.Response(200, stream=Chunks())
+        with pytest.raises(SnapshotError) as late:
+            await watch.source.snapshot("1")
+    with pytest.raises(SnapshotError) as over:
+        await watch.source.snapshot("1")
+    assert [caught.value.status for caught in (early, late, over)] == [502, 504, 502]
+    assert early.value.text == over.value.text == "a is not being watched"
+    assert late.value.text == "a: no answer within 5s"
 
 
 @pytest.mark.parametrize(

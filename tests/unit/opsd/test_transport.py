@@ -21,12 +21,14 @@ from tests.support.raw import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from trio.testing import MockClock
 
 URL = "http://localhost/workers/status"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 INTERIM = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Source(trio.abc.Stream):
@@ -227,6 +229,33 @@ async def test_who_refuses_or_is_not_there_is_said_so() -> None:
         async with make_client(SourceEndpoint("http://127.0.0.1:1"), transport) as client:
             with pytest.raises(FetchError, match="ConnectError"):
                 await fetch(client, "/", None, seconds=PATIENCE, limit=10)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", b"", WHOLE[:-1]])
+async def test_an_answer_that_ends_early_or_is_none_is_an_error(autojump_clock: MockClock, said: bytes) -> None:
+    with pytest.raises(h11.RemoteProtocolError):
+        await body_of(Source(said).exchange)
+
+
+@pytest.mark.real_time
+async def test_a_source_is_found_at_its_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with trio.socket.socket(trio.socket.AF_UNIX) as listener:
+        await listener.bind(str(path))
+        listener.listen()
+        async with trio.open_nursery() as nursery, make_client(SourceEndpoint("http://localhost", str(path))) as client:
+
+            async def serve() -> None:
+                sock, _ = await listener.accept()
+                async with trio.SocketStream(sock) as stream:
+                    assert (await stream.receive_some()).startswith(
+                        b"GET /workers/status HTTP/1.1\r\nHost: localhost\r\n"
+                    )
+                    await stream.send_all(WHOLE)
+
+            nursery.start_soon(serve)
+            answer = await fetch(client, "/workers/status", None, seconds=PATIENCE, limit=10)
+            assert answer.body == b"{}"
 
 
 # -- what is made of a stream ------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import gc
 import os
 import ssl
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import pytest
@@ -21,11 +20,15 @@ from common.redis.url import RedisURL, TLSOptions
 from opsd.settings import OpsSettings
 from preflightd.settings import PreflightSettings
 from statusd.settings import StatusSettings
+from tests.support.tls import CERTIFICATE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from common.config import Configuration
 
-CERTIFICATE: Final = Path(__file__).parent.parent.parent.parent / "support" / "localhost.pem"
+ENCRYPTED: Final = CERTIFICATE.with_name("localhost_encrypted.key")
+"""The certificate's key, under a password."""
 URL: Final = RedisURL(scheme="rediss", host="redis.test", db=0, tls=TLSOptions())
 
 
@@ -90,6 +93,25 @@ def test_a_file_that_cant_be_used_is_named_with_its_option(option: str, content:
     assert bad in said
     assert said.startswith(option if option != "ssl_keyfile" or content in {None, "directory"} else "ssl_certfile")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_key_that_is_encrypted_is_called_so_and_no_password_is_asked_for(together: bool, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    certificate = CERTIFICATE.read_text()
+    begin = certificate.index("-----BEGIN CERTIFICATE-----")
+    both.write_text(certificate[begin:].partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+    if together:
+        both.write_text(both.read_text() + ENCRYPTED.read_text())
+    key = None if together else str(ENCRYPTED)
+    with pytest.raises(TLSFilesError) as caught:
+        ssl_context(TLSOptions(cert_file=str(both), key_file=key))
+    assert str(caught.value) == f"ssl_keyfile: the key in {key or both} is encrypted, and must not be"
+
+
+def test_a_path_that_is_none_is_said_with_its_option() -> None:
+    with pytest.raises(TLSFilesError, match=r"^ssl_ca_certs: the path can't be read: "):
+        ssl_context(TLSOptions(ca_file="a\0b"))
 
 
 @pytest.mark.parametrize("settings", [StatusSettings, PreflightSettings, OpsSettings])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from common.workers.lines import SEND_TIMEOUT, GoneError, Lines
+from common.workers.lines import LINE_LIMIT, SEND_TIMEOUT, ChannelError, GoneError, Lines
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -85,3 +86,36 @@ async def test_an_end_that_is_gone_is_said_at_once(autojump_clock: MockClock) ->
         await ours.send({"first": 1})
     assert trio.current_time() == start
     assert [message async for message in ours.messages()] == []
+
+
+async def received(stream: trio.abc.Stream) -> list[dict[str, object]]:
+    """All messages that come to this end."""
+    async with aclosing(Lines(stream).messages()) as messages:
+        return [message async for message in messages]
+
+
+async def test_a_message_that_does_not_end_is_not_kept_for_ever(autojump_clock: MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(b"x" * (LINE_LIMIT + 1))
+    with pytest.raises(ChannelError, match="a message is too long"):
+        await received(ours)
+
+
+@pytest.mark.parametrize("cut", [b"", b'{"order":'])
+@pytest.mark.parametrize("error", [None, trio.BrokenResourceError(), trio.ClosedResourceError()], ids=repr)
+async def test_the_end_of_the_other_side_ends_the_messages_however_it_comes(
+    cut: bytes, error: Exception | None, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+
+    async def broken(_most: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if not pieces:
+            if error is not None:
+                raise error
+            return b""
+        return pieces.pop(0)
+
+    pieces = [piece for piece in (b'{"order":"drain"}\n', cut) if piece]
+    monkeypatch.setattr(ours, "receive_some", broken)
+    assert await received(ours) == [{"order": "drain"}]
