@@ -85,8 +85,8 @@ def load_checklist(path: str) -> Checklist:
     except UnicodeDecodeError as error:
         raise RulesError(f"is not UTF-8 at byte {error.start}") from None
     except ValueError as error:
-        # A path with a NUL byte in it.
-        raise error if isinstance(error, RulesError) else RulesError(str(error)) from None
+        # What the rules are not; or a path with a NUL byte in it.
+        raise RulesError(str(error)) from None
 
 
 def to_json(value: object) -> str:

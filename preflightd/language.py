@@ -123,14 +123,14 @@ class _Names:
         """The field that a name stands for."""
         named = self._get(name, where)
         if not isinstance(named, Field):
-            raise RulesError(f"{where}: {_shown(name)} stands for several values, and one field is wanted")
+            raise RulesError(f"{where}: {_shown(str(name))} stands for several values, and one field is wanted")
         return named
 
     def value(self, name: object, where: str) -> Field | First | Latest:
         """The value that a name stands for."""
         named = self._get(name, where)
         if isinstance(named, tuple):
-            raise RulesError(f"{where}: {_shown(name)} stands for several values, and one is wanted")
+            raise RulesError(f"{where}: {_shown(str(name))} stands for several values, and one is wanted")
         return named
 
     def side(self, given: object, where: str) -> Side:
@@ -252,8 +252,8 @@ def _nearest(word: str, words: Sequence[str] | Mapping[str, object] | set[str]) 
     return f", did you mean {_shown(close[0])}?" if close else ""
 
 
-def _shown(text: object) -> str:
-    return f'"{quote(text)}"' if isinstance(text, str) else _kind(text)
+def _shown(text: str) -> str:
+    return f'"{quote(text)}"'
 
 
 def _kind(given: object) -> str:

@@ -66,7 +66,7 @@ def size(default: str, doc: str) -> int:
 
 def count(default: str, doc: str, *, minimum: int = 0, maximum: int = LARGEST_COUNT) -> int:
     """A whole number."""
-    return plain(default, doc, partial(parse_count, minimum=minimum, maximum=maximum), str)
+    return plain(default, doc, partial(parse_count, minimum=minimum, maximum=maximum))
 
 
 def boolean(default: str, doc: str) -> bool:
@@ -76,7 +76,7 @@ def boolean(default: str, doc: str) -> bool:
 
 def level(default: str, doc: str) -> str:
     """A log level."""
-    return plain(default, doc, parse_level, str)
+    return plain(default, doc, parse_level)
 
 
 def choices(default: str, doc: str, words: tuple[str, ...]) -> frozenset[str]:
@@ -243,7 +243,7 @@ class _RedisURL(Variable[RedisURL]):
             except TLSFilesError as reason:
                 raise ConfigError(f"{name}: {reason}") from None
         if url.ignored:
-            environment.warn(f"{name}: options that have no effect here: {', '.join(map(_option, url.ignored))}")
+            environment.warn(f"{name}: options that have no effect here: {', '.join(map(quote, url.ignored))}")
         return url
 
     def _host(self, environment: Environment, default: RedisURL) -> str:
@@ -284,7 +284,7 @@ class _Secret(Variable[Secret | None]):
         for other in others:
             # What is meant for every service of the host need not concern this one, unless it is two ways of one name.
             if other.startswith(environment.prefix) or used == f"{other}_FILE":
-                environment.warn(f"{other} and {used} are both set; {'the file' if used in files else used} is used")
+                environment.warn(f"{other} and {used} are both set; the file is used")
         path = files.get(used)
         return Secret.literal(environment.get(used) or "", used) if path is None else Secret.file(path, used)
 
@@ -296,7 +296,3 @@ class _Secret(Variable[Secret | None]):
             VariableRow(f"{variable}_FILE", "", f"a file that holds {variable}; it wins over the variable"),
             VariableRow(variable, "", self.doc),
         )
-
-
-def _option(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else quote(name)

@@ -2,6 +2,9 @@
 
 The exit code is 1 if a module's score is below the goal, and 2 if there was no verdict. A survivor for which nobody has
 given a reason is told as new, and counts as alive.
+
+The minutes are those of the whole run. Each module has its share of what is left: what a small one does not need is for
+those that follow.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from tools.mutation import page, reasons, results
@@ -34,20 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     seed = random.SystemRandom().randrange(_SEEDS) if options.seed is None else options.seed
-    print(f"mutation: seed {seed}, {options.minutes:g} minutes for each of {len(modules)} modules", flush=True)
+    print(f"mutation: seed {seed}, {options.minutes:g} minutes for {len(modules)} modules", flush=True)
+    deadline = time.monotonic() + 60 * options.minutes
     explained = reasons.read(reasons.REASONS.read_text())
     known = _known()
-    for module in modules:
+    tried: dict[str, TrialResult] = {}
+    for number, module in enumerate(modules):
+        seconds = share(deadline - time.monotonic(), len(modules) - number)
         try:
-            known[module.path] = _tried(
-                module, TrialBudget(options.minutes, seed, options.jobs), known, again=options.again
-            )
+            result = _tried(module, TrialBudget(seconds, seed, options.jobs), known, again=options.again)
         except MutationError as error:
             print(f"mutation: {error}", flush=True)
-            return 2
-        _keep(known[module.path], explained)
-        _say(known[module.path], explained)
-    return _verdict({module.path: known[module.path] for module in modules}, explained)
+            continue
+        tried[module.path] = result
+        _keep(result, explained)
+        _say(result, explained)
+    return max(_verdict(tried, explained), 2 if len(tried) < len(modules) else 0)
+
+
+def share(left: float, modules: int) -> float:
+    """The seconds of the first of so many modules, of those that are left for all."""
+    return max(0.0, left) / modules
 
 
 def _known() -> dict[str, TrialResult]:
@@ -58,7 +69,12 @@ def _tried(module: MutatedModule, budget: TrialBudget, known: Mapping[str, Trial
     before = known.get(module.path)
     if not again or before is None:
         return attempt(module, budget)
-    return before.again(attempt(module, budget, before.survivors)) if before.survivors else before
+    if not before.survivors:
+        return before
+    tried = attempt(module, budget, before.survivors)
+    if tried.tried < len(before.survivors):
+        raise MutationError(f"{module.path}: there was no time for all that survived")
+    return before.again(tried)
 
 
 def _keep(result: TrialResult, explained: reasons.Reasons) -> None:
@@ -91,12 +107,10 @@ def _verdict(tried: Mapping[str, TrialResult], explained: reasons.Reasons) -> in
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description="Do the tests notice a change?")
-    parser.add_argument("--minutes", type=float, default=5.0, metavar="N", help="the budget of each module [5]")
+    parser.add_argument("--minutes", type=float, default=60.0, metavar="N", help="the budget of all modules [60]")
     parser.add_argument("--seed", type=int, metavar="S", help="draws which mutants come first [a fresh one]")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="mutants at once [1]")
-    parser.add_argument(
-        "--again", action="store_true", help="try only what survived the last time, however long it takes"
-    )
+    parser.add_argument("--again", action="store_true", help="try only what survived the last time")
     parser.add_argument(
         "modules", nargs="*", metavar="MODULE", help=f"which [all]: {', '.join(each.path for each in MODULES)}"
     )

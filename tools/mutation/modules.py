@@ -41,7 +41,7 @@ MODULES: Final = (
         "common/web/test_wire_states.py",
         "common/web/test_wire_torn.py",
     ),
-    _module("common/fanout.py", "common/test_fanout.py", "common/test_fanout_tasks.py"),
+    _module("common/fanout.py", "common/test_fanout.py", "common/test_fanout_tasks.py", "common/test_fanout_traces.py"),
     _module("common/config/addresses.py", "common/config/test_addresses.py", *_CONFIG),
     _module("common/config/fields.py", *_CONFIG),
     _module("common/config/settings.py", *_CONFIG),
@@ -65,7 +65,9 @@ MODULES: Final = (
     _module(
         "preflightd/watcher.py",
         "preflightd/test_watcher.py",
+        "preflightd/test_watcher_edges.py",
         "preflightd/test_watcher_figures.py",
+        "preflightd/test_watcher_traces.py",
         "preflightd/test_watcher_trouble.py",
         "preflightd/test_watcher_words.py",
     ),

@@ -6,15 +6,12 @@ import ast
 from collections import Counter
 from contextlib import chdir
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from attrs import frozen
 from mutmut.mutation.file_mutation import mutate_file_contents
 
-from tools.mutation.modules import dotted
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tools.mutation.modules import TREE, dotted
 
 _MARK: Final = "__mutmut_"
 _SEPARATOR: Final = "ǁ"
@@ -32,11 +29,11 @@ class Mutant:
     """Which of several that read the same, from the top of the function."""
 
 
-def mutants(tree: Path, path: str) -> dict[str, Mutant]:
-    """All mutants of the file at `path` in `tree`, by mutmut's name for each. `tree` has its configuration."""
-    with chdir(tree):  # mutmut looks for its configuration there, once in a process
-        code = mutate_file_contents(path, (tree / path).read_text(), None, None).code
-    return changes(code, path)
+def mutated(path: str) -> tuple[str, dict[str, Mutant]]:
+    """The code of the file at `path`, with all of its mutants in it, and what each is, by mutmut's name for it."""
+    with chdir(TREE):  # mutmut looks for its configuration there, once in a process
+        code = mutate_file_contents(path, (TREE / path).read_text(), None, None).code
+    return code, changes(code, path)
 
 
 def changes(code: str, path: str) -> dict[str, Mutant]:

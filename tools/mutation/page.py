@@ -24,7 +24,9 @@ _HEAD: Final = """\
 Written by `make mutation`, which changes one thing in a module, runs the module's unit tests, and looks whether one of
 them fails. `make mutation MODULE=common/backoff.py MINUTES=10` does it for one module, within 10 minutes; a fresh seed
 draws which mutants are tried where the minutes don't suffice for all, and `SEED=7` draws the same ones again. At night
-it is done for every module.
+it is done for every module, within 60 minutes on two cores: each has its share of what is left. Whatever a mutant does,
+the run ends: what computes is ended by the processor's time that its tests may take, what waits by the clock, and what
+is left of either by the module's share.
 
 The mutants are those of [mutmut](https://mutmut.readthedocs.io): it changes what is inside of functions, but for those
 with a decorator. `score` is killed and timed out (the tests did not come to an end) of all tried but the equivalent

@@ -5,114 +5,109 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from tools.mutation.mutants import mutants
+from tools.mutation.modules import TREE
+from tools.mutation.mutants import mutated
 from tools.mutation.results import TrialResult
-from tools.mutation.tree import copy_tree
+from tools.mutation.session import SessionOrder
+from tools.mutation.trials import MutantVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from tools.mutation.modules import MutatedModule
     from tools.mutation.mutants import Mutant
 
-BATCH: Final = 30
-"""Mutants for one run of mutmut, which runs the tests without a mutant first. Between runs the time is looked at."""
-
-_MEMORY: Final = 4 << 30
-"""Bytes that a process may have: a mutant whose loop has lost its end must not take the machine's."""
-
-_KILLED: Final = frozenset({-11, 1, 3})
-"""How pytest ends where a test failed, or pytest itself; SIGSEGV is an end of the interpreter's."""
-_SURVIVED: Final = frozenset({0, 5, 33})
-"""All passed, or (5 and mutmut's 33) no test even came by."""
-_TIMED_OUT: Final = frozenset({-24, -9, 24, 36, 152, 255})
-"""SIGXCPU, by which mutmut ends what takes too long, and SIGKILL a second later."""
+_GRACE: Final = 60.0
+"""Seconds over its own for a session to import, to collect and to end, before it is put down."""
 
 
 class MutationError(Exception):
-    """No verdict: the tests fail without a mutant, or mutmut does. The message is for the user."""
+    """No verdict: the tests fail without a mutant, or don't end. The message is for the user."""
 
 
 @frozen
 class TrialBudget:
     """What a trial may take."""
 
-    minutes: float
+    seconds: float
     seed: int
     jobs: int
 
 
 def attempt(module: MutatedModule, budget: TrialBudget, only: Collection[Mutant] | None = None) -> TrialResult:
-    """Try mutants of `module`, in the order that the seed draws, or all of `only`, for which no budget counts.
+    """Try mutants of `module`, or of `only`, in the order that the seed draws, for as long as there is time.
 
     Raises MutationError.
     """
-    deadline = time.monotonic() + 60 * budget.minutes
+    code, every = mutated(module.path)
+    names = sorted(name for name, mutant in every.items() if only is None or mutant in only)
+    if only is not None and len(names) < len(only):
+        raise MutationError(f"{module.path} is no longer what was tried: try it anew")
+    random.Random(budget.seed).shuffle(names)  # noqa: S311 - which are tried first is no secret
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
-        tree = Path(directory)
-        copy_tree(tree, module)
-        every = mutants(tree, module.path)
-        names = sorted(name for name, mutant in every.items() if only is None or mutant in only)
-        if only is not None and len(names) < len(only):
-            raise MutationError(f"{module.path} is no longer what was tried: try it anew")
-        random.Random(budget.seed).shuffle(names)  # noqa: S311 - which are tried first is no secret
-        ends: dict[str, int] = {}
-        for batch in _batches(names):
-            if ends and only is None and time.monotonic() >= deadline:
-                break
-            ends |= _run(tree, module, batch, budget.jobs)
-            print(f"mutation: {module.path}: {len(ends)} of {len(names)}", file=sys.stderr, flush=True)
-    return _result(module, budget.seed, every, ends)
+        log = Path(directory, "log")
+        order = SessionOrder(
+            module.path, code, module.tests, module.left_out, names, budget.jobs, budget.seconds, str(log)
+        )
+        command = [sys.executable, "-m", "tools.mutation.session"]
+        try:
+            verdicts = held(command, order.text(), budget.seconds + _GRACE)
+        except MutationError as error:
+            said = log.read_text()[-4000:] if log.exists() else ""
+            raise MutationError(f"{module.path}: {error}:\n{said}") from None
+    if names and not verdicts:
+        raise MutationError(f"{module.path}: there was no time for any mutant")
+    return _result(module, budget.seed, every, verdicts)
 
 
-def _batches(names: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
+def held(command: Sequence[str], order: str, seconds: float) -> dict[str, MutantVerdict]:
+    """Hold a session: give it its order, and take its verdicts. Nothing of it is left when this returns.
 
-
-def _run(tree: Path, module: MutatedModule, names: Sequence[str], jobs: int) -> dict[str, int]:
-    """How pytest ended for each of these mutants."""
-    run = subprocess.run(
-        [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names],
-        cwd=tree,
-        env=os.environ
-        | {"PYTHONWARNINGS": "ignore::UserWarning", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": ""},
+    Raises MutationError if it fails, or is not over after `seconds`.
+    """
+    with subprocess.Popen(
+        command,
+        cwd=TREE,
+        env=os.environ | {"PYTHONPATH": str(TREE)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        preexec_fn=_bound_memory,
-    )
-    ends = json.loads((tree / "mutants" / f"{module.path}.meta").read_text())["exit_code_by_key"]
-    if run.returncode or any(ends[name] is None for name in names):
-        raise MutationError(f"{module.path}: mutmut ended with {run.returncode}:\n{run.stdout[-4000:]}")
-    return {name: ends[name] for name in names}
+        start_new_session=True,
+    ) as session:
+        try:
+            told, _ = session.communicate(order, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise MutationError(f"no end after {seconds:.0f} seconds") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(session.pid, signal.SIGKILL)
+    if session.returncode:
+        raise MutationError(f"the session ended with {session.returncode}")
+    return {name: MutantVerdict(verdict) for name, verdict in map(json.loads, told.splitlines())}
 
 
-def _bound_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-
-
-def _result(module: MutatedModule, seed: int, every: dict[str, Mutant], ends: dict[str, int]) -> TrialResult:
-    if strange := {end for end in ends.values() if end not in _KILLED | _SURVIVED | _TIMED_OUT}:
-        raise MutationError(f"{module.path}: pytest ended with {sorted(strange)}, which is no verdict")
-    kinds = Counter("timed out" if end in _TIMED_OUT else "killed" for end in ends.values() if end not in _SURVIVED)
+def _result(
+    module: MutatedModule, seed: int, every: dict[str, Mutant], verdicts: dict[str, MutantVerdict]
+) -> TrialResult:
+    kinds = Counter(verdicts.values())
+    survivors = (every[name] for name, verdict in verdicts.items() if verdict is MutantVerdict.SURVIVED)
     return TrialResult(
         module=module.path,
         seed=seed,
         mutants=len(every),
-        tried=len(ends),
-        killed=kinds["killed"],
-        timed_out=kinds["timed out"],
-        survivors=tuple(sorted(every[name] for name, end in ends.items() if end in _SURVIVED)),
+        tried=len(verdicts),
+        killed=kinds[MutantVerdict.KILLED],
+        timed_out=kinds[MutantVerdict.TIMED_OUT],
+        survivors=tuple(sorted(survivors)),
     )

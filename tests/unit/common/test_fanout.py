@@ -285,6 +285,15 @@ async def test_a_refused_channel_is_asked_for_anew_by_the_next_client(autojump_c
         ]
 
 
+def test_who_does_not_follow_a_topic_may_be_let_go_of() -> None:
+    topic, peer = Plain(LOG), FakePeer().as_peer()
+    topic.discard(peer)
+    topic.add(peer)
+    topic.discard(peer)
+    topic.discard(peer)
+    assert not topic.peers
+
+
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +315,15 @@ async def test_a_topic_without_clients_receives_nothing() -> None:
     setting.leave(peer, topic)
     await setting.hub.on_messages({LOG: [b"bug"]}, 0.0)
     assert not setting.logbook.lines
+
+
+async def test_a_topic_without_clients_keeps_nothing_from_the_next_one() -> None:
+    setting = make_setting()
+    deserted, topic = setting.join()
+    other, _ = setting.join(OTHER)
+    setting.leave(deserted, topic)
+    await setting.hub.on_messages({b"run:nobody": [b"1"], LOG: [b"2"], OTHER: [b"3"]}, 0.0)
+    assert (deserted.wire.sent, other.wire.sent) == ([], [(text_frame(b"3"), 1)])
 
 
 async def test_a_bug_in_one_topic_reaches_no_other() -> None:

@@ -126,6 +126,21 @@ async def test_a_task_that_fails_ends_its_clients_and_the_next_one_makes_the_top
         nursery.cancel_scope.cancel()
 
 
+async def test_who_leaves_a_topic_that_failed_takes_nothing_from_its_successor(autojump_clock: MockClock) -> None:
+    house = House()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.hub.run)
+        peer, topic = house.join(b"run")
+        topic.fail.set()
+        await wait_all_tasks_blocked()
+        assert peer.ends == [INTERNAL_ERROR]
+        _, successor = house.join(b"run")
+        house.hub.leave(topic, peer.as_peer())
+        await trio.sleep(LINGER + 1)
+        assert house.hub.topics == [successor]
+        nursery.cancel_scope.cancel()
+
+
 async def test_closing_ends_every_task_and_gives_everything_back() -> None:
     house = House()
     async with trio.open_nursery() as nursery:

@@ -217,6 +217,24 @@ def test_an_integer_is_digits_within_64_bits(text: bytes | None, number: int | N
     assert integer(text) == number
 
 
+NEWER = Newer((Each(A),), (Each(B),))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        All((Filled(A), NEWER)),
+        Any((Filled(C), NEWER)),
+        If(NEWER, Filled(A), Filled(C)),
+        If(Filled(A), NEWER, Filled(A)),
+        If(Filled(C), Filled(C), NEWER),
+    ],
+    ids=str,
+)
+def test_a_comparison_counts_wherever_it_stands(rule: Condition) -> None:
+    assert [holds(rule, a="2", b="1"), holds(rule, a="1", b="2")] == [True, False]
+
+
 def test_a_digest_is_of_the_fields_and_not_of_their_order() -> None:
     hashes: list[dict[bytes, bytes]] = [
         {},

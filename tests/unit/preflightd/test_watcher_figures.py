@@ -46,6 +46,22 @@ async def test_a_change_that_a_resync_finds_is_counted_once(autojump_clock: Mock
         setting.link.hashes[b"run"] = {FIELD: b"1"}
         await trio.sleep(3 * RESYNC)
         assert figures(setting).missed_changes == 1
+        setting.link.hashes[b"run"] = {FIELD: b"1", b"attrs:has_sbs": b"true"}
+        await trio.sleep(3 * RESYNC)
+        assert figures(setting).missed_changes == 2
+
+
+@pytest.mark.parametrize("error", [ReplyTooLargeError("HGETALL", 5), NoPermissionError("NOPERM")], ids=str)
+async def test_a_resync_that_gets_no_hash_has_found_no_change(error: RedisError, autojump_clock: MockClock) -> None:
+    async with running(RESYNC) as setting:
+        peer = setting.open()
+        await trio.sleep(2 * RESYNC)
+        reads = len(setting.reads)
+        setting.link.errors[b"run"] = error
+        await trio.sleep(4 * RESYNC)
+        assert len(setting.reads) > reads
+        assert len(peer.ends) >= 3, "also while a large one is not asked for"
+        assert figures(setting).missed_changes == 0
 
 
 async def test_a_change_that_is_notified_is_none(autojump_clock: MockClock) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import pytest
 
-from tools.mutation import page, reasons, results, tree
+from tools.mutation import page, reasons, results
 from tools.mutation.modules import MODULES, TREE, chosen, dotted
 from tools.mutation.mutants import Mutant, changes
 from tools.mutation.results import TrialResult
@@ -105,13 +105,6 @@ def test_modules_are_chosen_by_path_or_name() -> None:
     assert [module.path for module in chosen(["common.web.wire", FILE])] == ["common/web/wire.py", FILE]
     with pytest.raises(ValueError, match=r"^no module other\.py; there are: common/backoff\.py, "):
         chosen([FILE, "other.py"])
-
-
-def test_mutmut_is_told_of_one_module_and_its_tests() -> None:
-    [module] = chosen([FILE])
-    told = tree.configuration(module)
-    assert f"source_paths =\n    {FILE}\n" in told
-    assert "pytest_add_cli_args_test_selection =\n    tests/unit/common/test_backoff.py\n" in told
 
 
 def test_what_came_out_is_read_as_it_was_written() -> None:

@@ -146,6 +146,12 @@ def test_what_is_no_host(text: str) -> None:
         parse_host(text)
 
 
+@pytest.mark.parametrize("text", ["redis:6379", "[redis]", "[10.0.0.1]"])
+def test_what_has_colons_or_brackets_is_told_how_an_address_is_written(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^not an address: IPv6 is written \[::1\]$"):
+        parse_host(text)
+
+
 @pytest.mark.parametrize(
     ("text", "networks", "shown"),
     [
@@ -215,6 +221,8 @@ def test_what_are_no_networks(text: str) -> None:
         ("https://App.example.gov", "https://app.example.gov"),
         ("https://app.example.gov/", "https://app.example.gov"),
         ("http://localhost:8080", "http://localhost:8080"),
+        ("http://localhost:1", "http://localhost:1"),
+        ("http://localhost:65535", "http://localhost:65535"),
         ("[::1]:8080", "http://[::1]:8080"),
         ("[::1]", "http://[::1]:8080"),
         ("::1", "http://[::1]:8080"),
@@ -257,7 +265,7 @@ def test_a_good_pattern_lets_its_origin_in(text: str, origin: str) -> None:
     ],
 )
 def test_what_is_no_origin_pattern(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^not \[scheme://\]host\[:port\]"):
+    with pytest.raises(ValueError, match=r"^not \[scheme://\]host\[:port\] .*, names in ASCII\)$"):
         parse_origin_pattern(text)
 
 

@@ -97,7 +97,7 @@ def test_what_is_no_duration(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0s", "0.1ns"])
 def test_most_durations_may_not_be_zero(text: str) -> None:
-    with pytest.raises(ValueError, match="not longer than zero"):
+    with pytest.raises(ValueError, match=r"^not longer than zero$"):
         parse_positive_duration(text)
 
 
@@ -214,7 +214,7 @@ def test_a_count_has_a_minimum() -> None:
 def test_booleans_in_any_case(value: bool) -> None:
     for word in ("1", "t", "true", "yes", "on") if value else ("0", "f", "false", "no", "off"):
         assert parse_bool(word) is parse_bool(word.upper()) is parse_bool(word.title()) is value
-    assert parse_bool(format_bool(value)) is value
+    assert format_bool(value) == ("true" if value else "false")
 
 
 @pytest.mark.parametrize("text", ["", "y", "2", "enabled", "truee", "１"])

@@ -63,7 +63,12 @@ def test_zero_is_a_value_only_where_it_means_something() -> None:
 
 @pytest.mark.parametrize(
     ("variable", "nearest"),
-    [("TEA_STEEPING", "TEA_STEEP"), ("TEA_TOKENFILE", "TEA_TOKEN_FILE"), ("TEA_RESYNC", "TEA_RESYNC_INTERVAL")],
+    [
+        ("TEA_STEEPING", "TEA_STEEP"),
+        ("TEA_TOKENFILE", "TEA_TOKEN_FILE"),
+        ("TEA_RESYNC", "TEA_RESYNC_INTERVAL"),
+        ("TEA_T", "TEA_POT"),  # which shares more with STEEP if the prefix counts
+    ],
 )
 def test_an_unknown_variable_warns_with_the_nearest_name_and_without_its_value(variable: str, nearest: str) -> None:
     loaded = load(Tea, {variable: "hunter2"})
@@ -75,6 +80,20 @@ def test_an_unknown_variable_warns_with_the_nearest_name_and_without_its_value(v
 def test_even_a_far_name_has_a_nearest_one() -> None:
     (warning,) = load(Tea, {"TEA_XYZZY": "1"}).warnings
     assert warning.startswith("TEA_XYZZY is not a known variable and is ignored; the nearest known name is TEA_")
+
+
+def test_a_name_without_an_end_is_cut() -> None:
+    (warning,) = load(Tea, {"TEA_" + "X" * 120: "1"}).warnings
+    name, told, _ = warning.partition(" is not a known variable")
+    assert told
+    assert (len(name), name[-18:]) == (100, "… (124 characters)")
+
+
+def test_where_no_name_is_known_none_is_near() -> None:
+    class Bare(Configuration):
+        prefix: ClassVar[str] = "BARE_"
+
+    assert load(Bare, {"BARE_X": "1"}).warnings == ("BARE_X is not a known variable and is ignored",)
 
 
 @pytest.mark.parametrize(

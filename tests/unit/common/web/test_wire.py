@@ -97,7 +97,13 @@ async def test_a_flusher_lives_only_while_there_is_a_backlog(autojump_clock: Moc
         assert not nursery.child_tasks
         line.wire.send_nowait(b"y")
         assert not nursery.child_tasks
-    assert sock.taken == FIRST + b"xxxy"
+        sock.answer_from_now(afterwards=0)
+        line.wire.send_nowait(b"z")
+        assert len(nursery.child_tasks) == 1, "a second backlog has a second flusher"
+        sock.answer_from_now(afterwards=1 << 30)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+    assert sock.taken == FIRST + b"xxxyz"
 
 
 async def test_a_backlog_from_before_the_nursery_is_flushed(autojump_clock: MockClock) -> None:

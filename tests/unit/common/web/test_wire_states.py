@@ -108,10 +108,13 @@ async def test_an_error_is_kept_without_what_it_holds(autojump_clock: MockClock)
         assert line.ends == [(0.0, WRITE_ERROR)]
 
 
+RESET = os_error(errno.ECONNRESET)
+
+
 class Broken(trio.abc.Stream):
     """Takes as many pieces as it is told to, and then breaks, from a cause or without one."""
 
-    def __init__(self, pieces: int, cause: OSError | None) -> None:
+    def __init__(self, pieces: int, cause: Exception | None) -> None:
         self.sizes: list[int] = []
         self._pieces = pieces
         self._cause = cause
@@ -133,14 +136,20 @@ class Broken(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("cause", [os_error(errno.ECONNRESET), None], ids=["with a cause", "without"])
-async def test_of_a_stream_that_breaks_the_cause_is_kept(cause: OSError | None, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("cause", "kept"),
+    [(RESET, RESET), (None, None), (ValueError("of a layer above"), None)],
+    ids=["the system's", "none", "another"],
+)
+async def test_of_a_stream_that_breaks_the_cause_is_kept_if_it_is_the_systems(
+    cause: Exception | None, kept: OSError | None, autojump_clock: MockClock
+) -> None:
     stream = Broken(2, cause)
     line = Line(stream=stream)
     line.wire.open(b"")
     line.wire.send_nowait(b"x" * (3 * PIECE))
     await line.wire.drain()
-    assert (line.ends, line.wire.error, line.wire.backlog_bytes) == ([(0.0, WRITE_ERROR)], cause, 0)
+    assert (line.ends, line.wire.error, line.wire.backlog_bytes) == ([(0.0, WRITE_ERROR)], kept, 0)
     assert stream.sizes == [0, PIECE]
 
 

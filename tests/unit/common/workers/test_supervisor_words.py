@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from common.workers.desk import Desk
+from common.workers.lines import GoneError
 from common.workers.supervisor import KILL_TIMEOUT, LIVED, REPLACING, RESTART, Supervisor
 from common.workers.worker_handle import HANGS, LAP, SILENT
 from tests.support.crew import Crew, open_crew
@@ -98,18 +99,19 @@ async def test_one_that_has_ended_well_is_no_error(autojump_clock: MockClock) ->
         assert crew.desk.restarts == 1
 
 
-async def test_one_that_could_not_start_is_an_error_with_its_code(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("code", [1, 2])
+async def test_one_that_could_not_start_is_an_error_with_its_code(code: int, autojump_clock: MockClock) -> None:
     async with open_crew(ready=False) as crew:
         failed = crew.workers[0]
-        failed.process.end(2)
+        failed.process.end(code)
         await crew.wait_stopped()
         assert only(crew.logbook, "worker could not start") == {
             "level": "error",
             "worker": failed.number,
             "pid": failed.process.pid,
-            "code": 2,
+            "code": code,
         }
-        assert only(crew.logbook, "stopped") == {"level": "info", "code": 2}
+        assert only(crew.logbook, "stopped") == {"level": "info", "code": code}
         assert crew.desk.restarts == 0
 
 
@@ -146,8 +148,34 @@ async def test_a_channel_that_fails_is_an_error_of_its_worker(autojump_clock: Mo
         await crew.wait_born(3)
         line = only(crew.logbook, "worker's channel failed")
         assert (line["level"], line["worker"], line["pid"]) == ("error", mad.number, mad.process.pid)
-        assert line["error"]
+        assert line["error"] == "not JSON"
         assert mad.process.signals == [signal.SIGKILL]
+
+
+async def test_a_worker_whose_channel_is_broken_is_told_of_the_end_all_the_same(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def order(_name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        raise GoneError
+
+    async with open_crew() as crew:
+        deaf = crew.workers[0]
+        monkeypatch.setattr(deaf.channel, "order", order)
+        crew.stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert deaf.process.signals == [signal.SIGTERM]
+        deaf.process.end(-signal.SIGTERM)
+        await crew.wait_stopped()
+        assert (crew.code, crew.said()) == (0, [])
+
+
+async def test_each_worker_is_followed_while_somebody_watches(autojump_clock: MockClock) -> None:
+    async with open_crew() as crew:
+        assert [handle.status for handle in crew.desk.handles.values()] == [None, None]
+        crew.desk.watch(True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert None not in [handle.status for handle in crew.desk.handles.values()]
 
 
 async def test_a_silence_is_told_when_it_begins_when_it_ends_and_when_it_is_enough(autojump_clock: MockClock) -> None:
