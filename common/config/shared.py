@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LISTEN_ADDR_DOC: Final = "host:port to listen on; `:port` is all interfaces, IPv4 and IPv6"
 REDIS_URL_DOC: Final = (
-    "redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster:// (rediss+… with TLS); when unset "
+    "redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster:// (with TLS: rediss+); when unset "
     "REDIS_URL, then REDIS_HOST and REDIS_PORT; without a database number the daemon's own"
 )
 REDIS_REQUEST_TIMEOUT_DOC: Final = "bounds every request to Redis, never the wait for the next message"

@@ -142,7 +142,7 @@ def parse_redis_url(text: str, default_db: int) -> RedisURL:
     if name.lower() not in _SCHEMES or not separator:
         raise ValueError(
             "the URL must start with redis://, rediss:// or unix://, or with redis+sentinel:// or redis+cluster:// "
-            "(rediss+… with TLS)"
+            "(with TLS: rediss+)"
         )
     scheme, topology = _SCHEMES[name.lower()]
     location, _, query = rest.partition("?")

@@ -179,7 +179,7 @@ def test_without_a_free_port_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(embedded, "_PORTS", range(port, port + 1))
         monkeypatch.setattr(embedded, "SystemRandom", Same)
         with pytest.raises(EmbeddedRedisError, match=f"no free port found on 127.0.0.1 between {port} and {port + 1}"):
-            embedded._free_port()
+            embedded.free_ports(1)
 
 
 class Same:

@@ -104,8 +104,8 @@ async def test_a_check_that_finds_redis_says_what_each_source_and_tmux_have_to_s
     well.shows()
     away.fails()
 
-    async def finds_redis(daemon: str, settings: object, out: TextIO, probe: object) -> bool:
-        del settings, probe
+    async def finds_redis(daemon: str, settings: object, out: TextIO, channels: object, probe: object) -> bool:
+        del settings, channels, probe
         out.write(f"{daemon}\nredis: OK\n")
         return True
 
