@@ -37,7 +37,7 @@ class Question:
 
 
 def question(command: Command) -> Question:
-    """Of `redis-cli [-u URL | -n NUMBER] WORDS…`."""
+    """Of `redis-cli [-u URL | -n NUMBER] WORDS…`. Those with another port are for Sentinels (test_sentinel_rights)."""
     match command.arguments:
         case ("-u", url, *words):
             return Question(int(urlsplit(url.replace("PORT", "6379")).path.removeprefix("/")), tuple(words))
@@ -48,7 +48,12 @@ def question(command: Command) -> Question:
 
 
 QUESTIONS: Final = sorted(
-    {question(command) for line in LINES for command in split(line) if command.program == "redis-cli"},
+    {
+        question(command)
+        for line in LINES
+        for command in split(line)
+        if command.program == "redis-cli" and command.arguments[0] != "-p"
+    },
     key=lambda one: (one.database, one.words),
 )
 

@@ -176,8 +176,10 @@ async def test_a_primary_that_becomes_a_replica_is_left_once_and_then_read_from(
     redis_server: EmbeddedRedis, nursery: trio.Nursery
 ) -> None:
     """Its name leads nowhere else: what the replica has is better than nothing. Promoted again, it is as before."""
+    # Without resyncs no replica is good enough.
+    settings = QUICK | {"resync_interval": "1h"}
     async with (
-        open_daemon(redis_server, QUICK, expect={LOST, REPLICA}, module="preflightd") as daemon,
+        open_daemon(redis_server, settings, expect={LOST, REPLICA}, module="preflightd") as daemon,
         open_redis(redis_server) as redis,
     ):
         clients = await gather(nursery, daemon.port, RUNS, 8)

@@ -105,7 +105,8 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
 def main() -> None:
     """See the module."""
     preload()
-    request, descriptors = serve(socket.socket(fileno=int(sys.argv[1])))
+    with socket.socket(fileno=int(sys.argv[1])) as asked:
+        request, descriptors = serve(asked)
     become(request, descriptors)
     sys.orig_argv[:] = request["command"]
     sys.argv[:] = ["-m", *request["arguments"]]
