@@ -38,6 +38,11 @@ pytestmark = pytest.mark.integration
 POLICY: Final = LinkPolicy(
     request_timeout=5.0, connect_timeout=10.0, retry_base=0.1, retry_max=1.0, max_retries=0, role_interval=1.0
 )
+NODE_TIMEOUT: Final = 5.0
+"""Seconds without an answer after which a node is lost: a busy machine does not stand still for as long."""
+UNNOTICED: Final = 60.0
+"""The same, where none is to be lost."""
+
 PAUSE: Final = 0.004
 """Between two messages of one channel: 250 a second."""
 
@@ -135,11 +140,13 @@ async def open_link(
 
 
 @asynccontextmanager
-async def open_stage(program: Path, pubsub: PubSub, channels: list[bytes]) -> AsyncIterator[Stage]:
+async def open_stage(
+    program: Path, pubsub: PubSub, channels: list[bytes], node_timeout: float = NODE_TIMEOUT
+) -> AsyncIterator[Stage]:
     """A cluster, and a link that hears `channels`."""
     handler = Listener()
     async with (
-        open_embedded_cluster(program=program) as cluster,
+        open_embedded_cluster(program=program, node_timeout=node_timeout) as cluster,
         open_link(cluster, handler, Channels.MESSAGES, pubsub) as link,
     ):
         for channel in channels:
@@ -163,7 +170,7 @@ async def wait_all_heard(stage: Stage) -> None:
 
 async def test_classic_channels_lose_nothing_by_a_failover_and_a_resharding(program: Path) -> None:
     channels = one_of_each(1)
-    async with open_stage(program, "classic", channels) as stage:
+    async with open_stage(program, "classic", channels, UNNOTICED) as stage:
         stop = trio.Event()
         anchor = stage.link.describe().nodes[0].address
         ports = [node.port for node in stage.cluster.nodes]
@@ -358,7 +365,7 @@ def spread_runs(count: int) -> list[bytes]:
 async def test_two_hundred_hashes_are_never_stale_whatever_moves(program: Path, may_ssubscribe: bool) -> None:
     runs = spread_runs(200)
     watchers = Watchers(runs)
-    async with open_embedded_cluster(program=program) as cluster:
+    async with open_embedded_cluster(program=program, node_timeout=NODE_TIMEOUT) as cluster:
         await cluster.ask_all("ACL", "SETUSER", "watcher", "on", ">word", "~*", "&*", "+@all")
         if not may_ssubscribe:
             await cluster.ask_all("ACL", "SETUSER", "watcher", "-ssubscribe")

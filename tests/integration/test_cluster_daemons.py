@@ -49,7 +49,10 @@ async def wait_frame(client: RawClient, redis: ClusterClient) -> None:
 
 
 async def test_preflightd_follows_a_run_to_whichever_node_has_it(redis_program: Path, nursery: trio.Nursery) -> None:
-    async with open_embedded_cluster(program=redis_program) as cluster, open_cluster_client(cluster) as redis:
+    async with (
+        open_embedded_cluster(program=redis_program, node_timeout=5.0) as cluster,
+        open_cluster_client(cluster) as redis,
+    ):
         settings = {"resync_interval": "0", "redis_request_timeout": "5s"}
         async with open_daemon(cluster.url(), settings, expect=EXPECTED, module="preflightd") as daemon:
             client = await connect(nursery, daemon.port, f"/{RUN}")
@@ -69,7 +72,7 @@ async def test_what_no_server_tells_in_the_middle_of_a_move_is_found_by_a_resync
     """With `Kh` neither the source nor the target notifies of a key that moves."""
     slot = slot_of(RUN)
     async with (
-        open_embedded_cluster(program=redis_program, notify="Kh") as cluster,
+        open_embedded_cluster(program=redis_program, notify="Kh", node_timeout=60.0) as cluster,
         open_cluster_client(cluster) as redis,
         open_daemon(cluster.url(), {"resync_interval": "1s"}, module="preflightd") as daemon,
     ):
@@ -94,7 +97,10 @@ async def test_statusd_forwards_wherever_it_is_published(
 ) -> None:
     channel = f"{RUN}:log"
     command = "PUBLISH" if pubsub == "classic" else "SPUBLISH"
-    async with open_embedded_cluster(program=redis_program) as cluster, open_cluster_client(cluster) as redis:
+    async with (
+        open_embedded_cluster(program=redis_program, node_timeout=5.0) as cluster,
+        open_cluster_client(cluster) as redis,
+    ):
         settings = {"redis_request_timeout": "5s", "metrics_enabled": "true"}
         url = cluster.url(options=f"pubsub={pubsub}")
         async with open_daemon(url, settings, expect=EXPECTED) as daemon:

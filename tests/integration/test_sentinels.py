@@ -39,6 +39,11 @@ CHANNEL: Final = "run-1:status"
 INTERVAL: Final = 0.004
 """Seconds between two messages of a publisher: 250 a second, where the machine lets it."""
 
+DOWN_AFTER: Final = 2.0
+"""Seconds without an answer of the primary after which the sentinels look for another."""
+UNNOTICED: Final = 60.0
+"""The same, where nothing is to befall it: a machine may stand still for longer than is thought."""
+
 SOME: Final = 100
 """Messages of each publisher before and after what a test does."""
 
@@ -124,9 +129,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(program: Path) -> AsyncIterator[Scene]:
+async def open_scene(program: Path, down_after: float = DOWN_AFTER) -> AsyncIterator[Scene]:
     async with (
-        open_embedded_sentinel(program=program) as group,
+        open_embedded_sentinel(program=program, down_after=down_after) as group,
         open_daemon(group.url(2), SETTINGS, expect=OUTAGE) as daemon,
         trio.open_nursery() as nursery,
     ):
@@ -159,7 +164,7 @@ async def listed(node: EmbeddedRedis) -> bool:
 
 
 async def test_in_a_planned_failover_nothing_is_lost_of_who_keeps_its_connection(program: Path) -> None:
-    async with open_scene(program) as scene:
+    async with open_scene(program, UNNOTICED) as scene:
         old = await scene.group.primary()
         new = await scene.group.failover()
         await wait_until(lambda: scene.asking.moved >= 1, "who asks has moved")
@@ -226,7 +231,7 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(pr
     true, empty = frame_of({b"timestamps:build_soils": b"1700000000"}), frame_of({})
     assert true != empty
     async with (
-        open_embedded_sentinel(program=program) as group,
+        open_embedded_sentinel(program=program, down_after=DOWN_AFTER) as group,
         open_daemon(group.url(0), SETTINGS, module="preflightd", expect=OUTAGE) as daemon,
         trio.open_nursery() as nursery,
     ):
@@ -257,7 +262,7 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(pr
 
 
 async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
-    async with open_embedded_sentinel(program=program) as group, trio.open_nursery() as nursery:
+    async with open_embedded_sentinel(program=program, down_after=DOWN_AFTER) as group, trio.open_nursery() as nursery:
         environ = {"OPS_REDIS_URL": group.url(3), "OPS_TARGETS": "none", "OPS_REDIS_REQUEST_TIMEOUT": "20s"}
         settings = load(OpsSettings, environ).settings
         logbook = Logbook()
@@ -284,7 +289,7 @@ async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
 
 
 async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(program: Path) -> None:
-    async with open_scene(program) as scene:
+    async with open_scene(program, UNNOTICED) as scene:
         first, second, third = scene.group.sentinels
         other = scene.group.nodes[1]
         # One lies: it says that the replica is the primary.
@@ -317,7 +322,7 @@ async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(program: Pa
 
 
 async def test_a_master_that_no_sentinel_knows_fails_the_start_with_a_line(program: Path) -> None:
-    async with open_embedded_sentinel(program=program) as group:
+    async with open_embedded_sentinel(program=program, down_after=UNNOTICED) as group:
         url = group.url(2).replace(MASTER, "another")
         ended = await run_to_end(environ=environment_of(url, {"redis_max_retries": "1"}))
         (line,) = [line for line in ended.lines if line["msg"] == "redis unavailable at start"]
@@ -326,7 +331,9 @@ async def test_a_master_that_no_sentinel_knows_fails_the_start_with_a_line(progr
 
 
 async def test_sentinels_may_have_a_password_of_their_own(program: Path) -> None:
-    async with open_embedded_sentinel(password="servers'", sentinel_password="sentinels'", program=program) as group:
+    async with open_embedded_sentinel(
+        password="servers'", sentinel_password="sentinels'", program=program, down_after=UNNOTICED
+    ) as group:
         settings = {**SETTINGS, "sentinel_password": "sentinels'"}
         async with open_daemon(group.url(2), settings) as daemon, trio.open_nursery() as nursery:
             client = await connect(nursery, daemon.port, f"/{CHANNEL}")
@@ -341,7 +348,7 @@ async def test_sentinels_may_have_a_password_of_their_own(program: Path) -> None
 
 
 async def test_check_says_who_is_the_primary_and_what_each_sentinel_says(program: Path) -> None:
-    async with open_embedded_sentinel(program=program) as group:
+    async with open_embedded_sentinel(program=program, down_after=UNNOTICED) as group:
         await group.sentinels[2].kill()
         checked = await run_to_end("check", environ=environment_of(group.url(2)))
         assert checked.code == 0
@@ -362,7 +369,7 @@ async def test_with_tls_for_all_of_them(program: Path) -> None:
     certificate = Path(__file__).parents[1] / "support" / "localhost.pem"
     try:
         async with open_embedded_sentinel(
-            tls=ServerTLS(certificate, certificate, certificate), program=program
+            tls=ServerTLS(certificate, certificate, certificate), program=program, down_after=UNNOTICED
         ) as group:
             # The certificate is not for an address.
             url = group.url(2, options="ssl_check_hostname=false")
@@ -384,7 +391,7 @@ async def test_with_tls_for_all_of_them(program: Path) -> None:
 
 async def test_a_replica_s_full_resync_converges(program: Path) -> None:
     async with (
-        open_embedded_sentinel(program=program, sentinels=1) as group,
+        open_embedded_sentinel(program=program, sentinels=1, down_after=UNNOTICED) as group,
         open_embedded_redis(program=program) as other,
         trio.open_nursery() as nursery,
     ):
@@ -406,7 +413,7 @@ async def test_a_replica_s_full_resync_converges(program: Path) -> None:
 
 
 async def test_without_resyncs_a_replica_is_refused(program: Path) -> None:
-    async with open_embedded_sentinel(program=program, sentinels=1) as group:
+    async with open_embedded_sentinel(program=program, sentinels=1, down_after=UNNOTICED) as group:
         replica = group.nodes[1]
         settings = {"resync_interval": "0", "redis_max_retries": "1"}
         environ = environment_of(replica, settings, module="preflightd")
