@@ -178,8 +178,7 @@ class Anchor:
         self._last_byte = node.session.connection.last_byte
         self._attempts.succeeded()
         self._online.set()
-        with self._wanted.barrier("on_online"):
-            self._handler.on_online(gap)
+        self._handler.on_online(gap)
         if first:
             task_status.started()
 
@@ -190,8 +189,7 @@ class Anchor:
         online = trio.current_time() - self.since
         self._log.warning("redis stream interrupted", error=quote(str(error)), online=round(online, 3))
         self._online = trio.Event()
-        with self._wanted.barrier("on_lost"):
-            self._handler.on_lost()
+        self._handler.on_lost()
         delay = self._attempts.lost(online)
         return 0.0 if online >= BRIEF else delay
 

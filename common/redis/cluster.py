@@ -24,6 +24,7 @@ from common.redis.errors import (
     RedisTimeoutError,
     RedisUnavailable,
 )
+from common.redis.handler import Guarded
 from common.redis.homes import Homes
 from common.redis.node import NodeOpener
 from common.redis.session import bounded
@@ -85,10 +86,11 @@ class ClusterLink:
         self._url = url
         self._policy = policy
         self._handler = handler
+        guarded = Guarded(handler, log)
         self._log = log
         self._delivering = trio.Lock()
-        self._wanted = Wanted(plan_of(channels, url.pubsub), handler, log)
-        self._attempts = Attempts(policy=policy, on_exhausted=self._exhausted, log=log, rng=rng)
+        self._wanted = Wanted(plan_of(channels, url.pubsub), guarded)
+        self._attempts = Attempts(policy=policy, on_exhausted=guarded.on_exhausted, log=log, rng=rng)
         self._opener = NodeOpener(
             url=url,
             password=password,
@@ -118,7 +120,7 @@ class ClusterLink:
             known=lambda: self._homes.slots.nodes,
             apply=self._homes.apply,
             deliver=self._deliver,
-            handler=handler,
+            handler=guarded,
             log=log,
             rng=rng,
         )
@@ -304,10 +306,6 @@ class ClusterLink:
             finally:
                 # Else its traceback leads to this frame, and the frame back to it.
                 del refused
-
-    def _exhausted(self) -> None:
-        with self._wanted.barrier("on_exhausted"):
-            self._handler.on_exhausted()
 
     async def _deliver(self, connection: Connection, batch: Batch, read_at: float) -> None:
         """Hand on messages of one connection at a time: those of a channel that moves are in their order."""

@@ -12,7 +12,6 @@ keyspace              the channel at the home of its key's slot, for only nodes 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -25,7 +24,6 @@ from common.redis.subscription import CLASSIC, SHARD, Subscription, Subscription
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from common.logs import Logger
     from common.redis.connection import Connection
     from common.redis.errors import RedisError
     from common.redis.handler import LinkHandler
@@ -141,10 +139,9 @@ class Wish:
 class Wanted:
     """All wishes of a link, by channel and by slot, and what its handler is told of them."""
 
-    def __init__(self, plan: ChannelPlan, handler: LinkHandler, log: Logger) -> None:
+    def __init__(self, plan: ChannelPlan, handler: LinkHandler) -> None:
         self.plan = plan
         self._handler = handler
-        self._log = log
         self._wishes: dict[bytes, Wish] = {}
         self._by_slot: dict[int, dict[Wish, None]] = {}
 
@@ -186,8 +183,7 @@ class Wanted:
         subscription.rearm(now)
         since = subscription.heard_until
         subscription.activate()
-        with self.barrier("on_active"):
-            self._handler.on_active(wish.channel, None if since is None else now - since)
+        self._handler.on_active(wish.channel, None if since is None else now - since)
 
     def interrupt(self, wish: Wish, last_byte: float) -> None:
         """Something that it needs was last heard at `last_byte`, and has to be acknowledged anew."""
@@ -197,13 +193,4 @@ class Wanted:
         """The user may not hear it."""
         if not wish.subscription.closed:
             wish.subscription.refuse(error)
-            with self.barrier("on_refused"):
-                self._handler.on_refused(wish.channel, error)
-
-    @contextmanager
-    def barrier(self, what: str) -> Iterator[None]:
-        """A handler that raises is a bug of its own; the link lives on."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - the barrier: see above
-            self._log.exception("redis handler failed", handler=what)
+            self._handler.on_refused(wish.channel, error)
