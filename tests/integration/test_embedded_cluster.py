@@ -12,6 +12,7 @@ from common.embedded_group import RefusedError, ask, fields
 from tests.integration.test_embedded_sentinel import exists
 from tests.support.partition import open_partition
 from tests.support.raw import wait_until
+from tests.support.replication import wait_copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ async def test_it_is_whole_and_a_failover_and_a_kill_move_a_slots_part(redis_pro
         await cluster.wait_whole()
         assert await cluster.replicas(slot) == [first]
         assert await ask(second, "GET", KEYS[0]) == KEYS[0].encode()
-        assert await ask(second, "WAIT", 1, 10_000) == 1
+        await wait_copied(second, first)
 
         await second.kill()
         assert await cluster.wait_moved(slot, second) is first

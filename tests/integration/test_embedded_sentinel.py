@@ -14,6 +14,7 @@ from common.embedded import EmbeddedRedisError
 from common.embedded_group import NoTLSError, NotRunningError, RefusedError, ServerTLS, ask, information
 from common.embedded_sentinel import MASTER, open_embedded_sentinel
 from tests.support.raw import HOST, PATIENCE, open_stream
+from tests.support.replication import wait_copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ async def test_a_planned_failover_moves_the_part_and_a_kill_moves_it_again(redis
         assert [await role(node) for node in group.nodes] == ["slave", "master"]
 
         assert await ask(second, "SET", "key", "value") == b"OK"
-        assert await ask(second, "WAIT", 1, 10_000) == 1
+        await wait_copied(second, first)
         await second.kill()
         with pytest.raises(NotRunningError):
             await ask(second, "PING")
@@ -62,7 +63,7 @@ async def test_an_old_primary_comes_back_empty_and_is_made_a_replica(redis_progr
     async with open_embedded_sentinel(program=redis_program) as group:
         first, second = group.nodes
         assert await ask(first, "SET", "key", "value") == b"OK"
-        assert await ask(first, "WAIT", 1, 10_000) == 1
+        await wait_copied(first, second)
         await first.kill()
         await group.wait_moved(first)
         await first.restart()

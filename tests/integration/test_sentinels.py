@@ -26,6 +26,7 @@ from tests.support.ledger import Publisher
 from tests.support.logbook import Logbook
 from tests.support.preflight import frame_of
 from tests.support.raw import HOST, PATIENCE, RawClient, connect, fetch, wait_until
+from tests.support.replication import wait_copied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,9 +47,6 @@ UNNOTICED: Final = 60.0
 
 SOME: Final = 100
 """Messages of each publisher before and after what a test does."""
-
-FORGIVEN: Final = 5
-"""Messages that may be lost of a publisher that asks where to go: it may know of a new primary before we do."""
 
 OUTAGE: Final = {
     "redis stream interrupted",
@@ -176,7 +174,8 @@ async def test_in_a_planned_failover_nothing_is_lost_of_who_keeps_its_connection
             keeping, asking = (publisher.account(client.messages) for publisher in scene.publishers)
             assert (keeping.lost, keeping.twice, keeping.ordered) == ([], 0, True)
             assert (asking.twice, asking.ordered) == (0, True)
-            assert len(asking.lost) <= FORGIVEN
+            # It may know of the new primary before we do. How many that costs is a figure of `bench.failover`.
+            assert asking.lost == scene.asking.unheard
         assert scene.daemon.said("redis stream interrupted") == []
         assert len(await scene.daemon.wait_said("redis followed elsewhere", now=f"{HOST}:{new.port}")) == 1
         assert len(await scene.daemon.wait_said("redis former server let go", address=f"{HOST}:{old.port}")) == 1
@@ -237,7 +236,7 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(pr
     ):
         old = await group.primary()
         await ask(old, "HSET", "run-1", *(part for pair in fields.items() for part in pair))
-        assert await ask(old, "WAIT", 1, 10_000) == 1
+        await wait_copied(old, group.nodes[1])
         clients = [await connect(nursery, daemon.port, "/run-1") for _ in range(3)]
         for client in clients:
             assert await client.receive(1) == [true]
@@ -272,7 +271,7 @@ async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
             await nursery.start(link.run)
         await history.record(status(1), 1.0)
         old = await group.primary()
-        assert await ask(old, "WAIT", 1, 10_000) == 1
+        await wait_copied(old, group.nodes[1])
         new = await group.failover()
         await wait_until(
             lambda: [node.address for node in link.describe().nodes] == [f"{HOST}:{new.port}"],
@@ -399,7 +398,7 @@ async def test_a_replica_s_full_resync_converges(program: Path) -> None:
         await group.sentinels[0].kill()
         await ask(primary, "HSET", "run-1", "timestamps:build_soils", "1700000000")
         await ask(other, "HSET", "run-1", "timestamps:build_landuse", "1700000000")
-        assert await ask(primary, "WAIT", 1, 10_000) == 1
+        await wait_copied(primary, replica)
         settings = {**SETTINGS, "resync_interval": "300ms"}
         expected = {"redis is a replica", "changes without notification"}
         async with open_daemon(replica, settings, module="preflightd", expect=expected) as daemon:

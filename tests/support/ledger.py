@@ -28,7 +28,8 @@ PATIENT: Final = 0.02
 
 @attrs.define(eq=False)
 class Publisher:
-    """See the module. `said` are the numbers that were acknowledged, and `moved` how often it went elsewhere."""
+    """See the module. `said` are the numbers that were acknowledged, `unheard` those of them that the server had no
+    subscriber for, and `moved` is how often it went elsewhere."""
 
     name: str
     channel: str
@@ -36,6 +37,7 @@ class Publisher:
     interval: float
     asks: bool = False
     said: list[int] = attrs.field(factory=list)
+    unheard: list[int] = attrs.field(factory=list)
     moved: int = 0
 
     async def run(self) -> None:
@@ -50,8 +52,10 @@ class Publisher:
                         redis = _Asker(stream)
                         while not self.asks or await sentinel.primary() == place:
                             number += 1
-                            await redis.ask("PUBLISH", self.channel, f"{self.name}:{number}")
+                            heard = await redis.ask("PUBLISH", self.channel, f"{self.name}:{number}")
                             self.said.append(number)
+                            if not heard:
+                                self.unheard.append(number)
                             await trio.sleep(self.interval)
             except (OSError, trio.BrokenResourceError, EOFError):
                 await trio.sleep(PATIENT)
