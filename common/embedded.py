@@ -200,7 +200,7 @@ class EmbeddedRedis:
         except trio.TooSlowError:
             await self._end()  # the port may be another's
             raise EmbeddedRedisError(
-                f"redis-server did not answer within {START_TIMEOUT:g} s{self._log_tail()}"
+                f"redis-server did not answer within {START_TIMEOUT:g} s{self.log_tail()}"
             ) from None
         except BaseException:
             await self._end()  # the port may be another's
@@ -293,7 +293,7 @@ class EmbeddedRedis:
         process = self._running()
         while not await self._answers():
             if process.poll() is not None:
-                tail = self._log_tail()
+                tail = self.log_tail()
                 if "in use" in tail:
                     raise PortTakenError(f"port {self.port} of {_HOST} is in use by another process")
                 raise EmbeddedRedisError(f"redis-server ended with status {process.returncode}{tail}")
@@ -328,7 +328,8 @@ class EmbeddedRedis:
     def _log(self) -> Path:
         return self._directory / "redis.log"
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last lines that the server has logged, to be put behind a sentence; empty when there are none."""
         lines = self._log().read_text(errors="replace").splitlines()[-10:]
         return "; the end of its log:\n" + "\n".join(lines) if lines else ""
 

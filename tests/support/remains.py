@@ -159,14 +159,13 @@ def watch() -> Iterator[Remains]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversations_module, "Peer", WatchedPeer)
         patch.setattr(server_module, "Exchange", WatchedExchange)
-        # What was there before is not looked at again: all of the tests' own modules are.
+        # What was there before is not looked at again.
         gc.freeze()
         gc.disable()
         try:
             yield remains
         finally:
             gc.enable()
-            gc.unfreeze()
 
 
 def unreachable() -> list[object]:
