@@ -108,7 +108,7 @@ async def test_the_deadline_holds_against_clients_that_never_read(transport: str
         assert running.code == 0
         # A stream without a socket is cut off in the middle of a frame: there is no goodbye to wait for.
         torn = transport == "lockstep"
-        assert running.stopped_at - start == (0.0 if torn else 15.0)
+        assert running.stopped_at - start == pytest.approx(0.0 if torn else 15.0)
         assert [line["connections"] for line in running.logbook.said("drain timed out")] == ([] if torn else [5])
         assert all((client.messages[1:], client.close_code) == FAREWELL for client in good)
         assert running.service.counters.disconnects == {"drain": 50}
@@ -161,9 +161,9 @@ async def test_a_delay_lets_proxies_see_the_end_before_any_client_does(autojump_
         await running.drained()
         for client in (before, newcomer):
             assert (client.messages[1:], client.close_code) == FAREWELL
-            assert client.seen[-1].time - start == 10
+            assert client.seen[-1].time - start == pytest.approx(10)
         assert not deaf.messages[2:]
-        assert running.stopped_at - start == 10 + 15, "the delay is no part of the timeout"
+        assert running.stopped_at - start == pytest.approx(10 + 15), "the delay is no part of the timeout"
         assert running.code == 0
 
 

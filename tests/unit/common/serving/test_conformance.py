@@ -71,7 +71,7 @@ async def play(running: Running, subject: Subject, case: Case, sends: tuple[byte
     await trio.sleep(LONG)
     assert (about, bytes(client.body)) == (about, case.answers + case.end.close)
     times = client.ended_at - start, sock.released_at - start
-    assert (about, *times) == (about, case.end.eof_after, case.end.gone_after)
+    assert times == pytest.approx((case.end.eof_after, case.end.gone_after)), about
     ends = [line["reason"] for line in running.logbook.lines if "frames" in line]
     assert (about, ends) == (about, [case.end.reason] * (case.end != LIVES))
     if case.end == LIVES:
@@ -126,7 +126,7 @@ async def test_openings(subject: Subject, autojump_clock: MockClock) -> None:
                 await client.wait_ended()
             else:
                 times = client.ended_at - start, running.sockets[client].released_at - start
-                assert (about, *times) == (about, 0.0, LINGER)
+                assert times == pytest.approx((0.0, LINGER)), about
                 assert (about, len(client.body.splitlines())) == (about, "HEAD" not in opening.request)
 
 
