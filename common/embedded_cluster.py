@@ -94,9 +94,15 @@ class SlotView:
         """The ids of the primary that owns `slot` and of its replicas; nobody's when it has no owner."""
         return next((ids for first, last, ids in self.ranges if first <= slot <= last), ())
 
-    def owners(self) -> frozenset[tuple[int, str]]:
-        """Each slot with its owner's id: what two nodes agree on, however they cut it into ranges."""
-        return frozenset((slot, ids[0]) for first, last, ids in self.ranges for slot in range(first, last + 1))
+    def owners(self) -> tuple[tuple[int, int, str], ...]:
+        """Which primary's id owns which slots, (first, last, id), in their order: what two nodes agree on, however they
+        cut it into ranges."""
+        owners: list[tuple[int, int, str]] = []
+        for first, last, (owner, *_) in sorted(self.ranges):
+            if owners and owners[-1][1:] == (first - 1, owner):
+                first = owners.pop()[0]
+            owners.append((first, last, owner))
+        return tuple(owners)
 
 
 @attrs.define

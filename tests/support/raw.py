@@ -34,6 +34,7 @@ NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of httpx (`verify`), which make one of their own else: that costs more than all that they ask."""
 
 POLL: Final = 0.01
+LONGEST_POLL: Final = 0.2
 _PIPELINE: Final = 1000
 # Its stub says "a tuple of one", and no result.
 _pack: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
@@ -42,13 +43,14 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends
 
 
 async def wait_until(condition: Callable[[], bool | Awaitable[bool]], what: str, *, within: float = PATIENCE) -> None:
-    """Wait until `condition` holds; fails with `what` after `within` seconds."""
+    """Wait until `condition` holds; fails with `what` after `within` seconds. What takes long is looked at seldom."""
+    begun = trio.current_time()
     with trio.move_on_after(within):
         while True:
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
                 return
-            await trio.sleep(POLL)
+            await trio.sleep(min(max(POLL, (trio.current_time() - begun) / 20), LONGEST_POLL))
     raise AssertionError(f"not within {within:g} s: {what}")
 
 
