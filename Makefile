@@ -37,7 +37,7 @@ SUITABLE := import sys, venv; from importlib.util import find_spec; \
 	sys.exit(sys.version_info < (3, 11) or not (find_spec("ensurepip") or find_spec("pip")))
 
 # Test processes at once: more than cores, for most of a test's time is waiting.
-JOBS := 4
+JOBS := 6
 
 # A thousand processes are started by the tests. Compiling what each imports takes longer than all else that it does, so
 # they share what is compiled, wherever the tree lies and whatever the caller's environment says of bytecode.

@@ -33,6 +33,9 @@ pytestmark = [
 ]
 
 
+MEASURED: Final = "COVERAGE_PROCESS_CONFIG"
+"""With it a process writes into the tree what was run of it (`make coverage`): not where the tree can't be written."""
+
 STRANGER: Final = 54321
 """A user who has no name, no home, and no file of ours."""
 
@@ -121,10 +124,11 @@ async def test_nobody_needs_a_home_or_a_name(tmp_path: Path) -> None:
     # The interpreter and the tree may be below a directory that is root's alone: all can be read, and nothing written.
     may_read = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
     become = (program, "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups", *may_read)
+    without = ("HOME", "USER", "LOGNAME", MEASURED)
     owners: set[int] = set()
     # Where we get no time for seconds, one is over before it was looked at.
     while not owners:
-        async with open_demo(tmp_path, "--seconds", "2", within=become, without=("HOME", "USER", "LOGNAME")) as running:
+        async with open_demo(tmp_path, "--seconds", "2", within=become, without=without) as running:
             await running.wait_for(b"STARTED run_project(demo run 1)")
             owners = running.owners()
             await check_it_plays(running)
@@ -140,7 +144,9 @@ async def test_it_plays_from_a_tree_that_can_not_be_written(tmp_path: Path) -> N
     tried = await trio.run_process([*shell, "true"], check=False, capture_stderr=True)
     if tried.returncode != 0:
         pytest.skip(f"nothing can be mounted read-only here: {tried.stderr.decode().strip() or tried.returncode}")
-    async with open_demo(tmp_path, "--seconds", "0.5", within=shell, without=("PYTHONDONTWRITEBYTECODE",)) as running:
+    async with open_demo(
+        tmp_path, "--seconds", "0.5", within=shell, without=("PYTHONDONTWRITEBYTECODE", MEASURED)
+    ) as running:
         await check_it_plays(running)
 
 

@@ -152,3 +152,17 @@ async def test_a_server_that_does_not_start_says_why(tmp_path: Path, said: str, 
     with pytest.raises(EmbeddedRedisError, match=line):
         async with open_embedded_sentinel(program=program):
             pytest.fail("there is no such server")
+
+
+async def test_an_error_in_the_block_is_told_what_the_servers_logged_at_last(redis_program: Path) -> None:
+    ports: list[int] = []
+
+    async def fail() -> None:
+        async with open_embedded_sentinel(program=redis_program) as group:
+            ports.extend(server.port for server in (*group.nodes, *group.sentinels))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await fail()
+    for port, note in zip(ports, caught.value.__notes__, strict=True):
+        assert note.startswith(f"the server of port {port}; the end of its log:\n")

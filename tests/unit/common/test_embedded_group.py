@@ -80,3 +80,10 @@ def test_the_urls_name_every_host() -> None:
 def test_no_password_is_in_a_repr() -> None:
     assert "hunter2" not in repr(EmbeddedCluster([], "hunter2"))
     assert "hunter2" not in repr(EmbeddedSentinel([], [], "hunter2", "hunter2"))
+
+
+async def test_a_group_of_which_nobody_runs_says_so() -> None:
+    with pytest.raises(EmbeddedRedisError, match="no node of the cluster runs"):
+        await EmbeddedCluster([node(7000)], None).ranges()
+    with pytest.raises(EmbeddedRedisError, match="no sentinel answers"):
+        await EmbeddedSentinel([node(7000)], [node(7001)], None, None).primary()

@@ -15,6 +15,8 @@ from common.signals import IMPATIENCE, heed, run_until_told
 from tests.support.logbook import Logbook
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from trio.testing import MockClock
 
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -125,3 +127,12 @@ async def test_a_noted_signal_stops_at_once(autojump_clock: MockClock, monkeypat
 
     assert await run_until_told(run, Logbook().log) == 0
     assert early.take_noted() == []
+
+
+async def test_signals_that_end_are_a_bug() -> None:
+    async def none() -> AsyncIterator[int]:
+        for number in [signal.SIGTERM][1:]:
+            yield number
+
+    with pytest.raises(RuntimeError, match="never end"):
+        await heed(none(), trio.Event(), IMPATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -21,6 +22,10 @@ from common.redis.errors import (
 from common.redis.policy import Channels
 from common.redis.slots import slot_of
 from tests.support.scripted_cluster import POLICY, A, B, C, ClusterBench, ScriptedCluster, named, open_cluster
+
+if TYPE_CHECKING:
+    from common.redis.url import PubSub
+    from tests.support.scripted_redis import Command, Peer
 
 LOG = b"run-1:log"
 
@@ -347,3 +352,41 @@ async def test_the_map_is_read_now_and_then_though_nothing_happens() -> None:
         await trio.sleep(300)
         assert 8 <= bench.link.refreshes <= 10
         assert math.isclose(sum(len(node.asked(b"PING")) for node in bench.cluster.nodes.values()), 60, abs_tol=150)
+
+
+@pytest.mark.parametrize(
+    ("slots", "reason"),
+    [
+        (b"*0\r\n+more\r\n", "an answer to nothing that was asked"),
+        (b"+OK\r\n", "CLUSTER SLOTS"),
+        (b"", "closed by Redis: a.test:7001"),
+    ],
+    ids=["one too many", "no list", "closed instead"],
+)
+async def test_a_node_that_answers_nonsense_is_not_taken(slots: bytes, reason: str) -> None:
+    policy = attrs.evolve(POLICY, max_retries=1)
+    async with open_cluster(policy=policy, run=False, seeds=(A,)) as bench:
+        redis = bench.cluster[A].redis
+        usual = redis.answers
+
+        def answers(peer: Peer, command: Command) -> bytes | None:
+            if command != [b"CLUSTER", b"SLOTS"]:
+                return usual(peer, command)
+            if not slots:
+                peer.drop()
+            return slots
+
+        redis.answers = answers
+        with pytest.raises(RedisUnavailable, match=reason):
+            await bench.link.run()
+        assert all(peer.closed for peer in redis.peers)
+
+
+@pytest.mark.parametrize("pubsub", ["classic", "sharded", "both"])
+async def test_what_was_wanted_before_it_runs_is_heard_when_it_does(pubsub: PubSub) -> None:
+    async with open_cluster(pubsub=pubsub, run=False) as bench, trio.open_nursery() as nursery:
+        subscription = bench.link.subscribe(LOG)
+        await nursery.start(bench.link.run)
+        await bench.link.wait_active(subscription)
+        assert bench.handler.count("active") == 1
+        nursery.cancel_scope.cancel()

@@ -285,3 +285,20 @@ async def test_a_caller_that_is_cancelled_leaves_the_order_of_answers_alone() ->
         assert scope.cancelled_caught
         await bench.say(b"+a\r\n+b\r\n")
         assert kept.value == b"b"
+
+
+async def test_a_reply_where_a_push_must_come_ends_it() -> None:
+    async with open_connection() as bench:
+        bench.connection.subscribe(Subscription(b"c"))
+        await bench.say(b"+OK\r\n")
+        assert str(await bench.end()) == "a plain reply to SUBSCRIBE"
+
+
+async def test_one_that_has_ended_takes_nothing_more_and_says_so() -> None:
+    async with open_connection() as bench:
+        await bench.subscribe(b"c")
+        assert repr(bench.connection) == "<Connection live, 1 active, 0 expected>"
+        bench.connection.fail(RedisConnectionError("broken pipe"))
+        bench.connection.subscribe(Subscription(b"d"))
+        await bench.end()
+        assert repr(bench.connection).startswith("<Connection ended: broken pipe, ")
