@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from common.embedded import EmbeddedRedisError
-from common.embedded_group import NoTLSError, NotRunningError, RefusedError, ServerTLS, ask, information
+from common.embedded_group import NoTLSError, NotRunningError, RefusedError, ServerTLS, ask, fields
 from common.embedded_sentinel import MASTER, open_embedded_sentinel
 from tests.support.raw import HOST, PATIENCE, open_stream
-from tests.support.replication import wait_copied
+from tests.support.replication import question, wait_copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def exists(pid: int) -> bool:
 
 
 async def role(node: EmbeddedRedis) -> str:
-    return (await information(node, "replication"))["role"]
+    return fields(await question(node, "INFO", "replication"))["role"]
 
 
 async def test_a_planned_failover_moves_the_part_and_a_kill_moves_it_again(redis_program: Path) -> None:
@@ -56,7 +56,7 @@ async def test_a_planned_failover_moves_the_part_and_a_kill_moves_it_again(redis
             await ask(second, "PING")
         assert await group.wait_moved(second) is first
         assert await group.replicas() == [second]
-        assert await ask(first, "GET", "key") == b"value"
+        assert await question(first, "GET", "key") == b"value"
 
 
 async def test_an_old_primary_comes_back_empty_and_is_made_a_replica(redis_program: Path) -> None:
@@ -67,9 +67,9 @@ async def test_an_old_primary_comes_back_empty_and_is_made_a_replica(redis_progr
         await first.kill()
         await group.wait_moved(first)
         await first.restart()
-        assert (await role(first), await ask(first, "GET", "key")) == ("master", None)
+        assert (await role(first), await question(first, "GET", "key")) == ("master", None)
         await group.wait_synced()
-        assert (await role(first), await ask(first, "GET", "key")) == ("slave", b"value")
+        assert (await role(first), await question(first, "GET", "key")) == ("slave", b"value")
         assert await group.primary() is second
 
 

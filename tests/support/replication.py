@@ -1,10 +1,10 @@
-"""When a replica has what its primary was told."""
+"""When a replica has what its primary was told, and what a server says whose part may just be changing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.embedded_group import information, settle
+from common.embedded_group import ask, information, settle
 
 if TYPE_CHECKING:
     from common.embedded import EmbeddedRedis
@@ -22,3 +22,18 @@ async def wait_copied(primary: EmbeddedRedis, replica: EmbeddedRedis) -> None:
         return said.get("master_link_status") == "up" and int(said["slave_repl_offset"]) >= told
 
     await settle(f"the server of port {replica.port} has what that of port {primary.port} was told", copied)
+
+
+async def question(node: EmbeddedRedis, *args: bytes | str | int) -> object:
+    """The answer to what changes nothing, asked again where the connection is ended first.
+
+    Each sentinel that gives a server another part ends all its clients.
+    """
+    answers: list[object] = []
+
+    async def answered() -> bool:
+        answers.append(await ask(node, *args))
+        return True
+
+    await settle(f"the server of port {node.port} answers {args[0]!r}", answered)
+    return answers[0]
