@@ -80,6 +80,8 @@ def _list(rows: Sequence[Row]) -> None:
         targets = ", ".join(contestant.label for contestant in row.contestants)
         print(f"{row.name:<16} {row.title}; {row.repeat} × {targets}: about {estimate(row) / 60:.1f} min")
     print(f"{'':<16} about {sum(map(estimate, rows)) / 60:.0f} min in all")
+    for name in PLAYS:
+        print(f"{name:<17} about Redis, not about the peers: when it is asked for alone")
 
 
 def _say(line: str) -> None:

@@ -71,12 +71,13 @@ def bind_admin(address: ListenAddress | UnixAddress) -> AdminSockets:
     mask = os.umask(0o777 & ~_PRIVATE)
     try:
         sock.bind(address.path)
+        identity = _identity(path.lstat())
     except OSError:
         sock.close()
         raise
     finally:
         os.umask(mask)
-    admin = AdminSockets(address, (sock,), _identity(path.lstat()))
+    admin = AdminSockets(address, (sock,), identity)
     try:
         # A directory's default access list may have widened it.
         path.chmod(_PRIVATE)

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,21 @@ def test_anothers_file_stays(path: Path) -> None:
 def test_a_file_that_has_gone_before_is_no_error(path: Path) -> None:
     with bind_admin(address(path)):
         path.unlink()
+
+
+def test_a_file_that_is_taken_away_at_once_leaves_no_socket(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    class Robbed(socket.socket):
+        def bind(self, where: Any, /) -> None:
+            super().bind(where)
+            path.unlink()
+            made.append(self)
+
+    monkeypatch.setattr("common.admin.sockets.socket.socket", Robbed)
+    with pytest.raises(FileNotFoundError):
+        bind_admin(address(path))
+    assert [sock.fileno() for sock in made] == [-1]
 
 
 def test_what_a_killed_daemon_left_behind_is_taken_away(path: Path) -> None:

@@ -118,6 +118,10 @@ def test_a_place_can_change_hands_and_is_counted_once() -> None:
     assert enter(admission).claim(A)
     other.release()
     assert enter(admission).claim(B)
+    # Who gives a place back twice gives back nobody else's.
+    other.release()
+    assert admission.open == 2
+    assert not enter(admission).claim(B)
 
 
 class Places(RuleBasedStateMachine):
