@@ -412,7 +412,6 @@ class Link:
             outage=None if gap is None else round(gap, 3),
         )
         self._enter("online", self._attempt)
-        self._last_byte = session.connection.last_byte
         self._note_followed(session)
         self._attempts.succeeded()
         self._online.set()

@@ -25,7 +25,7 @@ from tests.support.ledger import Publisher
 from tests.support.logbook import Logbook
 from tests.support.preflight import frame_of
 from tests.support.raw import HOST, PATIENCE, RawClient, connect, fetch, wait_until
-from tests.support.replication import wait_copied
+from tests.support.replication import question, wait_copied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -234,7 +234,7 @@ async def test_no_client_sees_the_checklist_of_a_primary_that_came_back_empty(re
         new = await group.wait_moved(old)
         # Empty, and a primary by its own account until a sentinel tells it otherwise.
         await old.restart()
-        assert await ask(old, "HGETALL", "run-1") == []
+        assert await question(old, "HGETALL", "run-1") == []
         await daemon.wait_said("redis online", 2)
         # The daemon looks for a primary again and again meanwhile.
         for _ in range(3):

@@ -80,6 +80,7 @@ MODULES: Final = (
         "common/redis/test_outage.py",
         "common/redis/test_outage_newcomers.py",
         "common/redis/test_role.py",
+        "common/redis/test_sentinels.py",
         "common/redis/test_trouble.py",
         left_out=(
             "common/redis/test_outage.py::test_a_week_without_redis_neither_overflows_nor_drifts",

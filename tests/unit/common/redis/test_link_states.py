@@ -34,7 +34,7 @@ async def test_a_link_that_does_not_run_is_idle() -> None:
     async with open_scripted_redis() as redis:
         link = make_link(redis).link
         assert state(link) == ("idle", 0, 0.0)
-        assert (link.reconnects, link.timeouts, sum(link.round_trips.counts)) == (0, 0, 0)
+        assert (link.reconnects, link.timeouts, link.redirections, sum(link.round_trips.counts)) == (0, 0, 0, 0)
         assert (link.obstacle, link.online, link.db) == (None, False, 2)
         assert repr(link) == "<Link redis://redis.test:6379/2 idle, 0 subscriptions>"
 
@@ -94,18 +94,19 @@ async def test_only_the_first_attempt_of_an_outage_is_news(autojump_clock: MockC
 
 
 async def test_an_outage_is_told_when_it_begins_and_when_it_is_over(autojump_clock: MockClock) -> None:
-    rng = RecordingRandom(4)
+    rng = RecordingRandom(5)
     async with open_link(rng=rng) as bench:
         (first,) = bench.logbook.said("redis online")
         assert (first["level"], first["attempt"], first["subscriptions"], first["outage"]) == ("info", 1, 0, None)
         bench.link.subscribe(CHANNEL)
-        await trio.sleep(20.25)
+        await trio.sleep(20.12345)
         bench.redis.drop_all()
         await bench.handler.wait_for("online", 2)
         (lost,) = bench.logbook.said("redis stream interrupted")
-        assert (lost["level"], lost["error"], lost["online"]) == ("warn", "closed by Redis", 20.25)
+        assert (lost["level"], lost["error"], lost["online"]) == ("warn", "closed by Redis", 20.123)
         # Redis was last heard at the probe of 20.
-        gap = 0.25 + rng.drawn[0][2]
+        gap = 0.12345 + rng.drawn[0][2]
+        assert round(gap, 3) != round(gap, 4)
         _, second = bench.logbook.said("redis online")
         assert (second["attempt"], second["subscriptions"]) == (1, 1)
         assert second["outage"] == round(gap, 3)
@@ -210,7 +211,8 @@ async def test_while_subscriptions_are_made_again_nothing_is_asked(ask: str, aut
         bench.redis.drop_all()
         await bench.redis.wait_attempts(2)
         await wait_all_tasks_blocked()
-        assert bench.link.describe().state == "connecting"
+        told = bench.link.describe()
+        assert (told.state, [node.state for node in told.nodes]) == ("connecting", ["connecting"])
         with pytest.raises(RedisConnectionError, match=r"^no connection to Redis$"):
             await getattr(bench.link, ask)("HGETALL", "run")
 
@@ -263,6 +265,23 @@ async def test_a_request_that_has_no_answer_is_told_with_the_patience_that_it_ha
             await bench.link.request("HGETALL", "run")
         (line,) = bench.logbook.said("redis request timed out")
         assert (line["level"], line["command"], line["seconds"]) == ("warn", "HGETALL", 0.5)
+
+
+async def test_a_channel_that_is_given_back_without_an_answer_is_a_timeout_that_nobody_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_link(attrs.evolve(POLICY, connect_timeout=3.0, request_timeout=0.5)) as bench:
+        await bench.link.wait_active(bench.link.subscribe(CHANNEL))
+        bench.redis.holding = True
+        bench.link.unsubscribe(CHANNEL)
+        await bench.handler.wait_for("lost")
+        (line,) = bench.logbook.said("redis request timed out")
+        assert (line["command"], line["seconds"], bench.link.timeouts) == ("UNSUBSCRIBE", 0.5, 1)
+
+
+async def test_what_is_asked_everywhere_is_answered_by_the_one_server() -> None:
+    async with open_link() as bench:
+        assert await bench.link.request_everywhere("PING") == {"redis.test:6379": b"PONG"}
 
 
 async def test_after_the_end_nobody_waits_for_it_to_be_online() -> None:

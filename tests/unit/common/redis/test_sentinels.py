@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from common.redis.errors import RedisRefused, RedisUnavailable
 from common.redis.policy import Replica
 from common.redis.sentinel import ASK_INTERVAL
+from common.redis.state import NodeState
 from common.secret import Secret
 from tests.support.scripted_group import (
     CHANNEL,
@@ -145,6 +146,14 @@ async def test_another_primary_is_followed_without_an_outage_and_the_old_one_rea
         await trio.sleep(ASK_INTERVAL + SOON)
         assert bench.followed() == [("10.0.0.2:6379", "online"), ("10.0.0.1:6379", "leaving")]
         assert (bench.link.online, bench.link.role_changes) == (True, 1)
+        (line,) = bench.logbook.said("redis followed elsewhere")
+        assert (line["before"], line["now"], line["subscriptions"]) == ("10.0.0.1:6379", "10.0.0.2:6379", 1)
+        told = bench.link.describe()
+        assert (told.state, told.attempt, told.since) == ("online", 1, pytest.approx(ASK_INTERVAL))
+        assert told.nodes == (
+            NodeState("10.0.0.2:6379", "master", "", "online", 1),
+            NodeState("10.0.0.1:6379", None, "", "leaving", 1),
+        )
         for number in (b"2", b"3", b"4"):
             assert a.publish(CHANNEL, b"old" + number) == b.publish(CHANNEL, b"new" + number) == 1
             await wait_all_tasks_blocked()
@@ -162,6 +171,10 @@ async def test_another_primary_is_followed_without_an_outage_and_the_old_one_rea
         assert ("online", 0.0) in bench.handler.events, "whoever reads reads anew"
         assert bench.handler.count("active") == 1, "nobody is told of a gap"
         assert autojump_clock.current_time() < 2
+        # Whatever becomes of the new one is told by its own name.
+        b.role = b"replica"
+        await trio.sleep(LISTENING.role_interval + SOON)
+        assert [line["address"] for line in bench.logbook.said("redis is a replica")] == ["10.0.0.2:6379"]
 
 
 async def test_the_old_one_is_read_for_thirty_seconds_at_most(autojump_clock: MockClock) -> None:
