@@ -258,5 +258,12 @@ def test_a_secret_is_looked_for_in_files_first_and_with_the_prefix_first(tmp_pat
     assert describe(found.settings) == {"TEA_X": f"file {own}"}
 
 
+def test_how_messages_are_published_is_said_where_they_are_heard() -> None:
+    sharded = "redis+cluster://h?pubsub=sharded"
+    assert value(lambda: fields.redis_url("redis://h", "d", messages=True), sharded).pubsub == "sharded"
+    with pytest.raises(ConfigError, match=r"^TEA_X: the option pubsub is statusd's; "):
+        loaded(redis, {"TEA_X": sharded})
+
+
 def test_a_default_url_without_a_database_is_of_the_first() -> None:
     assert value(lambda: fields.redis_url("redis://localhost", "d")).db == 0

@@ -149,7 +149,8 @@ async def test_another_primary_is_followed_without_an_outage_and_the_old_one_rea
         (line,) = bench.logbook.said("redis followed elsewhere")
         assert (line["before"], line["now"], line["subscriptions"]) == ("10.0.0.1:6379", "10.0.0.2:6379", 1)
         told = bench.link.describe()
-        assert (told.state, told.attempt, told.since) == ("online", 1, pytest.approx(ASK_INTERVAL))
+        assert (told.state, told.attempt) == ("online", 1)
+        assert told.since == pytest.approx(ASK_INTERVAL)
         assert told.nodes == (
             NodeState("10.0.0.2:6379", "master", "", "online", 1),
             NodeState("10.0.0.1:6379", None, "", "leaving", 1),
