@@ -45,7 +45,7 @@ def commands(seed: int, k6: Path) -> dict[str, list[str]]:
         "load": ["-m", "bench.load", "--seconds", "10", "--k6", str(k6)],
         "soak": ["-m", "bench.soak", "--minutes", "1.5", *again],
         "attack": ["-m", "bench.attack", *few],
-        CONFORMANCE: ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_conformance.py"],
+        CONFORMANCE: ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/common/serving/test_conformance.py"],
     }
 
 

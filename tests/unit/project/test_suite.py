@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NAMERS = ("bench", "tools", "deploy", "fuzz", "docs", ".ci", ".github", "README.md", "CONTRIBUTING.md", "Makefile")
+"""What names tests by their files, and starts them or sends a reader to them."""
+
 SKIPPING = """
 import pytest, trio
 
@@ -33,6 +37,17 @@ async def test_in_a_nursery():
 def test_outside():
     pytest.skip("there: no sun")
 """
+
+
+def test_a_file_of_tests_that_is_named_somewhere_is_there() -> None:
+    named: dict[str, str] = {}
+    for top in NAMERS:
+        for path in (ROOT / top, *(ROOT / top).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                text = path.read_bytes().decode(errors="replace")
+                named |= dict.fromkeys(re.findall(r"\btests/[\w/]+\.py\b", text), path.relative_to(ROOT).as_posix())
+    assert "tests/unit/common/serving/test_conformance.py" in named
+    assert {name: by for name, by in named.items() if not (ROOT / name).exists()} == {}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
