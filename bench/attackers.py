@@ -122,8 +122,11 @@ class _Crowd:
         self._returns.append(time.monotonic() + RETURN)
 
 
-def _probe(address: tuple[str, int], path: str) -> None:
-    """Ask for the health page and for a conversation in turn, once at least, until standard input ends."""
+def _probe(address: tuple[str, int], path: str, *, may_close: bool) -> None:
+    """Ask for the health page and for a conversation in turn, once at least, until standard input ends.
+
+    A full daemon `may_close` a connection instead: it tells no more than some of many that they are too many.
+    """
     host = "{}:{}".format(*address)
     requests = {
         "health": f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(),
@@ -136,10 +139,13 @@ def _probe(address: tuple[str, int], path: str) -> None:
         for name, request in requests.items():
             begun = time.perf_counter_ns()
             with socket.create_connection(address, timeout=_PROBE_TIMEOUT) as sock:
-                sock.sendall(request)
-                answer = sock.recv(1 << 16)
+                try:
+                    sock.sendall(request)
+                    answer = sock.recv(1 << 16)
+                except (ConnectionResetError, BrokenPipeError):
+                    answer = b""
                 taken[name].append((time.perf_counter_ns() - begun) / NS_PER_MS)
-                if answer[9:12] not in _ANSWERED:
+                if answer[9:12] not in _ANSWERED and (answer or not may_close):
                     raise SystemExit(f"{name}: {answer[:100]!r}")
                 if answer[9:12] == b"101":
                     sock.sendall(wire.masked_frame(wire.CLOSE, b"\x03\xe8"))
@@ -152,8 +158,8 @@ def main() -> NoReturn:
     match sys.argv[1:]:
         case ["flood", kind, number, host, port, path]:
             _Crowd(FLOODS[kind], (host, int(port)), path).run(int(number))
-        case ["probe", host, port, path]:
-            _probe((host, int(port)), path)
+        case ["probe", host, port, path, *more]:
+            _probe((host, int(port)), path, may_close=more == ["may-close"])
         case _:
             sys.exit(__doc__)
     sys.exit(0)

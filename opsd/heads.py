@@ -50,16 +50,24 @@ class Heads(h11.Connection):
         if self.complaint is not None:
             raise h11.RemoteProtocolError(self.complaint.reason, self.complaint.status)
         if self.their_state is not h11.IDLE:
-            return super().next_event()
+            return self._next_event()
         # h11 minds its limit only while a head is incomplete; one that comes in one read has any size.
         before = len(self.trailing_data[0])
-        event = super().next_event()
+        event = self._next_event()
         if not isinstance(event, h11.Request):
             return event
         self.complaint = complaint(event, before - len(self.trailing_data[0]))
         if self.complaint is not None:
             raise h11.RemoteProtocolError(self.complaint.reason, self.complaint.status)
         return _handshake(event) if wants_websocket(event) else event
+
+    def _next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            # A frame of h11 holds the error that holds it.
+            error.__traceback__ = None
+            raise
 
 
 def complaint(request: h11.Request, size: int) -> Complaint | None:

@@ -145,7 +145,16 @@ class OneConnection(TCPServer):
             # The client had left before it was asked who it is.
             return
         finally:
-            await self._close()
+            try:
+                await self._close()
+            finally:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Hypercorn's objects hold each other: a connection that has ended would wait for the collector."""
+        for held in (self, self.idle_task, getattr(self, "protocol", None)):
+            if held is not None:
+                vars(held).clear()
 
     async def protocol_send(self, event: Event) -> None:
         """See `TCPServer`."""

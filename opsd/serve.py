@@ -145,6 +145,8 @@ class HttpConnection:
                 await self._protocols.run()
         finally:
             await trio.aclose_forcefully(self._stream)
+            # They hold this one, too: a closed connection leaves nothing to the collector.
+            del self._protocols, self._stream
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, once for each request."""

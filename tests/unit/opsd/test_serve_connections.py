@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from opsd import serve
 from opsd.http1 import HEAD_TIMEOUT, IDLE_TIMEOUT
 from opsd.serve import FINISH, GRACE, HttpServer
 from tests.support.logbook import Logbook
+from tests.support.remains import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -278,3 +280,36 @@ async def test_the_end_waits_for_answers_but_not_for_ever(
         assert bench.closing.is_set()
     assert bench.ended_at == pytest.approx(told + GRACE)
     assert bench.hangs[1:] == [f"ended at {bench.ended_at:g}"]
+
+
+ENDS = {
+    "answered": GET % b"/a",
+    "answered twice": GET % b"/a" + GET % b"/b",
+    "failed": GET % b"/bug",
+    "left while it waited": GET % b"/hang",
+    "left in its head": SHAKE[:40],
+    "left without a word": b"",
+    "refused": b"nonsense\r\n\r\n",
+    "a conversation that was left": SHAKE,
+    "a conversation that was closed": SHAKE + b"\x88\x82abcd" + bytes([0x03 ^ ord("a"), 0xE8 ^ ord("b")]),
+    "a broken conversation": SHAKE + b"\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("said", ENDS.values(), ids=ENDS.keys())
+async def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(
+    said: bytes, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_server(monkeypatch) as bench:
+        gc.collect()
+        gc.disable()
+        try:
+            client = bench.arrive()
+            await client.ask(said) if said else await wait_all_tasks_blocked()
+            await client.stream.aclose()
+            await trio.sleep(FINISH + IDLE_TIMEOUT)
+            left = [type(found) for found in unreachable()]
+        finally:
+            gc.enable()
+        assert [kind for kind in left if kind.__module__.startswith(("opsd", "hypercorn"))] == []
+        assert all(line["msg"] == "http server" for line in bench.logbook.lines)
