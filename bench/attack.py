@@ -132,7 +132,7 @@ def measure_kind(site: Site, subject: Subject, kind: str, numbers: Sequence[int]
             memory.forget_peak()
             with _process("flood", kind, str(number), *_address(site), crowd.path):
                 crowd.serve(SETTLE)
-                block = _measure(crowd, place * writes, writes, *(["may-close"] if kind == "over-limit" else []))
+                block = _measure(crowd, place * writes, writes, full=FLOODS[kind].fills)
             good = block.p99 <= RATIO * alone.p99 + MARGIN and block.health <= WITHIN and block.newcomer <= WITHIN
             peak = memory.peak()
             crowd.serve(FORGET)
@@ -154,10 +154,9 @@ def measure_kind(site: Site, subject: Subject, kind: str, numbers: Sequence[int]
     )
 
 
-def _measure(crowd: ClientCrowd, begin: int, writes: int, *more: str) -> Block:
-    """`more` is for the prober."""
+def _measure(crowd: ClientCrowd, begin: int, writes: int, *, full: bool = False) -> Block:
     known = len(crowd.ledger.latency)
-    with _process("probe", *_address(crowd.site), crowd.path, *more) as prober:
+    with _process("probe-full" if full else "probe", *_address(crowd.site), crowd.path) as prober:
         crowd.write(begin, begin + writes, RATE)
         crowd.settle(begin + writes, _GRACE)
         output, _ = prober.communicate(timeout=2 * _GRACE)

@@ -2,6 +2,7 @@
 
     python -m bench.attackers flood KIND NUMBER HOST PORT PATH     until standard input ends
     python -m bench.attackers probe HOST PORT PATH                 the same; then prints what it has measured, as JSON
+    python -m bench.attackers probe-full HOST PORT PATH            the same, of a daemon that has no place
 
 What each kind does is in `bench.floods`. One that is thrown out comes back `RETURN` seconds later.
 """
@@ -122,10 +123,10 @@ class _Crowd:
         self._returns.append(time.monotonic() + RETURN)
 
 
-def _probe(address: tuple[str, int], path: str, *, may_close: bool) -> None:
+def _probe(address: tuple[str, int], path: str, *, full: bool) -> None:
     """Ask for the health page and for a conversation in turn, once at least, until standard input ends.
 
-    A full daemon `may_close` a connection instead: it tells no more than some of many that they are too many.
+    A `full` daemon may close a connection instead: of many it tells no more than some that they are too many.
     """
     host = "{}:{}".format(*address)
     requests = {
@@ -145,7 +146,7 @@ def _probe(address: tuple[str, int], path: str, *, may_close: bool) -> None:
                 except (ConnectionResetError, BrokenPipeError):
                     answer = b""
                 taken[name].append((time.perf_counter_ns() - begun) / NS_PER_MS)
-                if answer[9:12] not in _ANSWERED and (answer or not may_close):
+                if answer[9:12] not in _ANSWERED and (answer or not full):
                     raise SystemExit(f"{name}: {answer[:100]!r}")
                 if answer[9:12] == b"101":
                     sock.sendall(wire.masked_frame(wire.CLOSE, b"\x03\xe8"))
@@ -158,8 +159,8 @@ def main() -> NoReturn:
     match sys.argv[1:]:
         case ["flood", kind, number, host, port, path]:
             _Crowd(FLOODS[kind], (host, int(port)), path).run(int(number))
-        case ["probe", host, port, path, *more]:
-            _probe((host, int(port)), path, may_close=more == ["may-close"])
+        case ["probe" | "probe-full" as what, host, port, path]:
+            _probe((host, int(port)), path, full=what == "probe-full")
         case _:
             sys.exit(__doc__)
     sys.exit(0)

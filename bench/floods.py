@@ -48,6 +48,8 @@ class Flood:
     """Seconds between two bytes, for one that dribbles."""
     reads: bool = True
     numbers: tuple[int, ...] = _FLOOD
+    fills: bool = False
+    """Whether it takes every place: of those who come then some are told so, and the others closed without a word."""
     settings: Mapping[str, str] = MappingProxyType({})
     """Of the daemon, by name without prefix."""
 
@@ -78,6 +80,7 @@ FLOODS: Final[Mapping[str, Flood]] = {
     "over-limit": Flood(
         what=f"conversations, and more of them than MAX_CONNECTIONS ({2 * HEALTHY}) lets in",
         numbers=(200, 1000),
+        fills=True,
         settings={"MAX_CONNECTIONS": str(2 * HEALTHY)},
     ),
 }

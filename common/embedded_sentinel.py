@@ -185,7 +185,7 @@ class EmbeddedSentinel:
         return await self.primary()
 
     async def wait_synced(self) -> None:
-        """Wait until every server that answers, but one, is a replica with all of the primary's data."""
+        """Wait until every server that answers, but one, is a replica that has synchronised with its primary."""
 
         async def synced() -> bool:
             said = [await information(node, "replication") for node in self.nodes if node.answering]

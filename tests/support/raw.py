@@ -35,6 +35,7 @@ NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 POLL: Final = 0.01
 LONGEST_POLL: Final = 0.2
+"""Seconds between two looks at what is waited for: a twentieth of how long it has been, between these two."""
 _PIPELINE: Final = 1000
 # Its stub says "a tuple of one", and no result.
 _pack: Final = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
